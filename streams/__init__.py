@@ -1,0 +1,1 @@
+"""What happens to events: event -> decode -> story -> contributions -> calendar -> snapshot -> sink."""

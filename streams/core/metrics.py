@@ -1,0 +1,288 @@
+"""The catalogue: which facts are counted over which windows, and what every column of `seller_daily` means.
+
+A story says facts; a `Counter` is a fact summed over a window; a `Metric` is a column made of counters. Each metric
+is defined once, here: on numpy arrays, so the same line computes one row or a million.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Columns = Mapping[str, Array]
+
+FOREVER = 1 << 30  # a day that never comes
+MONDAY = 4  # 1970-01-05, the first Monday after the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How one marketplace judges: every window, weight, minimum and band of SPEC section 4. Days are whole UTC days."""
+
+    short_days: int = 30
+    medium_days: int = 90
+    long_days: int = 365
+    odr_days: int = 60
+    odr_lag_days: int = 0
+    receipt_days: int = 14
+    cs_days: int = 28
+    cs_min_responses: int = 40
+    cs_red_below: float = 6.0
+    cs_yellow_below: float = 8.0
+    points_problem_free: int = 100
+    points_negative: int = -500
+
+
+# --- facts and counters --------------------------------------------------------------------------------------
+
+Fact = Literal[
+    "orders", "positive", "neutral", "negative", "stars",
+    "arrived_on_time_answers", "arrived_on_time_yes", "item_as_described_answers", "item_as_described_yes",
+    "customer_service_answers", "customer_service_yes",
+    "received_orders", "problem_free_orders",
+    "odr_orders", "odr_negative", "odr_claims", "odr_chargebacks", "odr_defects",
+    "odr_orders_seller", "odr_defects_seller",
+    "cs_responses", "cs_running_conversations", "cs_running_solved",
+]  # fmt: skip
+
+WINDOWS = ("30d", "90d", "365d", "lifetime")
+
+
+class Counter(NamedTuple):
+    """A fact summed over a window: what is dated in the `days` days that end `lag` days before the row's day."""
+
+    name: str
+    fact: Fact
+    days: Callable[[Terms], int]
+    lag: Callable[[Terms], int] = lambda terms: 0
+
+
+_DAYS: dict[str, Callable[[Terms], int]] = {
+    "30d": lambda terms: terms.short_days,
+    "90d": lambda terms: terms.medium_days,
+    "365d": lambda terms: terms.long_days,
+    "lifetime": lambda terms: FOREVER,
+}
+_ON_EVERY_WINDOW: tuple[Fact, ...] = ("positive", "neutral", "negative", "stars", "orders")
+_ON_90D: tuple[Fact, ...] = (
+    "arrived_on_time_answers", "arrived_on_time_yes", "item_as_described_answers", "item_as_described_yes",
+    "customer_service_answers", "customer_service_yes", "problem_free_orders", "received_orders",
+)  # fmt: skip
+_ON_60D: tuple[Fact, ...] = (
+    "odr_orders", "odr_negative", "odr_claims", "odr_chargebacks", "odr_defects",
+    "odr_orders_seller", "odr_defects_seller",
+)  # fmt: skip
+_OF_SURVEYS: tuple[Fact, ...] = ("cs_responses", "cs_running_conversations", "cs_running_solved")
+
+COUNTERS: tuple[Counter, ...] = (
+    *(Counter(f"{fact}_{window}", fact, _DAYS[window]) for window in WINDOWS for fact in _ON_EVERY_WINDOW),
+    *(Counter(f"{fact}_90d", fact, _DAYS["90d"]) for fact in _ON_90D),
+    *(Counter(f"{f}_60d", f, lambda terms: terms.odr_days, lambda terms: terms.odr_lag_days) for f in _ON_60D),
+    # Last, so that the survey score finds them as one slice.
+    *(Counter(fact, fact, lambda terms: terms.cs_days) for fact in _OF_SURVEYS),
+)
+COUNTER_INDEX: dict[str, int] = {counter.name: i for i, counter in enumerate(COUNTERS)}
+SURVEY_COUNTERS = slice(len(COUNTERS) - len(_OF_SURVEYS), len(COUNTERS))
+
+Spread = tuple[tuple[int, int, int], ...]  # (counter index, window days, lag days) of each counter of a fact
+
+
+def spread(terms: Terms) -> dict[Fact, Spread]:
+    """Which counters each fact enters, and for how long, under these terms."""
+    found: dict[Fact, list[tuple[int, int, int]]] = {}
+    for index, counter in enumerate(COUNTERS):
+        found.setdefault(counter.fact, []).append((index, counter.days(terms), counter.lag(terms)))
+    return {fact: tuple(entries) for fact, entries in found.items()}
+
+
+# --- formulas ------------------------------------------------------------------------------------------------
+
+
+def ratio(part: Array, whole: Array, times: float = 1.0) -> Array:
+    """`times` x part / whole, unrounded; NaN (null in the table) where the whole is 0.
+
+    90 positive of 100 ratings, and none of none:
+
+    >>> ratio(np.array([90, 0]), np.array([100, 0]))
+    array([0.9, nan])
+    """
+    whole_or_nan = np.where(whole == 0, np.nan, whole)
+    result: Array = times * part / whole_or_nan
+    return result
+
+
+def score(solved: Array, conversations: Array) -> Array:
+    """10 x solved / conversations, rounded half up to one decimal; NaN without a conversation.
+
+    Whole numbers until the last division, so that no half is lost to binary fractions. 119 of 200 is 5.95:
+
+    >>> score(np.array([119, 3, 0]), np.array([200, 4, 0]))
+    array([6. , 7.5, nan])
+    """
+    tenths = (200 * solved + conversations) // np.maximum(2 * conversations, 1)
+    result: Array = np.where(conversations == 0, np.nan, tenths / 10)
+    return result
+
+
+def band(shown: Array, red_below: Array, yellow_below: Array) -> Array:
+    """The colour of a shown (rounded) score; None without one. 5.95 is shown as 6.0, which is yellow.
+
+    >>> band(np.array([5.9, 6.0, 8.0, np.nan]), np.array([6.0]), np.array([8.0]))
+    array(['red', 'yellow', 'green', None], dtype=object)
+    """
+    result: Array = np.select(
+        [np.isnan(shown), shown < red_below, shown < yellow_below],
+        [np.array(None, dtype=object), np.array("red", dtype=object), np.array("yellow", dtype=object)],
+        np.array("green", dtype=object),
+    )
+    return result
+
+
+def points(problem_free: Array, negative: Array, per_order: Array, per_negative: Array) -> Array:
+    """Buy Box points: so many per problem-free order, so many (less than none) per standing 1-2 star rating.
+
+    Seven problem-free orders and one rating of 1-2 stars, at +100 and -500:
+
+    >>> points(np.array([7]), np.array([1]), np.array([100]), np.array([-500]))
+    array([200])
+    """
+    result: Array = problem_free * per_order + negative * per_negative
+    return result
+
+
+# --- the catalogue -------------------------------------------------------------------------------------------
+
+
+class Metric(NamedTuple):
+    """One column of `seller_daily`. `compute` sees all counters and the metrics before it, by name."""
+
+    name: str
+    type: str
+    unit: str
+    formula: str
+    source: str
+    compute: Callable[[Columns], Array]
+
+
+_FEEDBACK = "marketplaces' feedback rating: 4-5 stars positive, 3 neutral, 1-2 negative"
+_ODR = "marketplaces' order defect rate: by order date, an order counts once"
+_BUY_BOX = "Buy Box points: +100 for a problem-free order, -500 for a 1-2 star rating"
+_CS = "the weekly Customer Service score: 28 days, at least 40 answers"
+_QUESTIONS = "the marketplace's three questions beside the stars"
+
+
+def _count(name: str, formula: str, source: str, unit: str = "count", of: str | None = None) -> Metric:
+    return Metric(name, "UInt32", unit, formula, source, lambda c: c[of or name])
+
+
+def _ratio(name: str, part: str, whole: str, source: str, unit: str = "fraction", times: float = 1.0) -> Metric:
+    formula = f"{times:g} x {part} / {whole}" if times != 1 else f"{part} / {whole}"
+    return Metric(name, "Nullable(Float64)", unit, formula, source, lambda c: ratio(c[part], c[whole], times))
+
+
+def _rating_share(name: str, part: str, window: str, unit: str = "fraction") -> Metric:
+    def compute(c: Columns) -> Array:
+        whole = c[f"positive_{window}"] + c[f"neutral_{window}"] + c[f"negative_{window}"]
+        return ratio(c[f"{part}_{window}"], whole)
+
+    formula = f"{part}_{window} / (positive_{window} + neutral_{window} + negative_{window})"
+    return Metric(f"{name}_{window}", "Nullable(Float64)", unit, formula, _FEEDBACK, compute)
+
+
+def _of_window(window: str) -> tuple[Metric, ...]:
+    dated = f"standing ratings of {{}} stars submitted in the window ({window})"
+    return (
+        _count(f"positive_{window}", dated.format("4-5"), _FEEDBACK),
+        _count(f"neutral_{window}", dated.format("3"), _FEEDBACK),
+        _count(f"negative_{window}", dated.format("1-2"), _FEEDBACK),
+        _rating_share("positive_rate", "positive", window),
+        _rating_share("negative_rate", "negative", window),
+        _rating_share("average_stars", "stars", window, unit="stars"),
+        _count(f"orders_{window}", f"orders first placed in the window ({window})", _FEEDBACK),
+    )
+
+
+def _of_question(question: str) -> tuple[Metric, ...]:
+    answers, yes = f"{question}_answers_90d", f"{question}_yes_90d"
+    return (
+        _count(answers, f"standing ratings of 90 days that answered {question}", _QUESTIONS),
+        _ratio(f"{question}_rate_90d", yes, answers, _QUESTIONS),
+    )
+
+
+METRICS: tuple[Metric, ...] = (
+    *(metric for window in WINDOWS for metric in _of_window(window)),
+    *_of_question("arrived_on_time"),
+    *_of_question("item_as_described"),
+    *_of_question("customer_service"),
+    _count("problem_free_orders_90d", "orders received in the window and problem-free", _BUY_BOX),
+    Metric("buy_box_points_90d", "Int64", "points", "100 x problem_free_orders_90d - 500 x negative_90d", _BUY_BOX,
+           lambda c: points(c["problem_free_orders_90d"], c["negative_90d"],
+                            c["points_problem_free"], c["points_negative"])),
+    _count("received_orders_90d", "orders received in the window, whatever their trouble", _BUY_BOX),
+    _ratio("buy_box_points_per_order_90d", "buy_box_points_90d", "received_orders_90d", _BUY_BOX, "points/order"),
+    _count("odr_orders_60d", "orders first placed in the window", _ODR),
+    _count("odr_negative_60d", "of them, with a standing rating of 1-2 stars", _ODR),
+    _count("odr_claims_60d", "of them, with a claim that was not denied", _ODR),
+    _count("odr_chargebacks_60d", "of them, with a chargeback", _ODR),
+    _count("odr_defects_60d", "of them, with any of the three; an order counts once", _ODR),
+    _ratio("order_defect_rate_60d", "odr_defects_60d", "odr_orders_60d", _ODR),
+    _count("odr_orders_seller_60d", "odr_orders_60d without the orders that the marketplace fulfils", _ODR),
+    _count("odr_defects_seller_60d", "odr_defects_60d without the orders that the marketplace fulfils", _ODR),
+    _ratio("order_defect_rate_seller_60d", "odr_defects_seller_60d", "odr_orders_seller_60d", _ODR),
+    _ratio("negative_feedback_rate_60d", "odr_negative_60d", "odr_orders_60d", _ODR),
+    Metric("feedback_per_100_orders_90d", "Nullable(Float64)", "ratings/100 orders",
+           "100 x (positive_90d + neutral_90d + negative_90d) / orders_90d", _FEEDBACK,
+           lambda c: ratio(c["positive_90d"] + c["neutral_90d"] + c["negative_90d"], c["orders_90d"], 100)),
+    _count("cs_responses", "survey answers in the 28 days before the week's Monday", _CS, of="cs_week_responses"),
+    _count("cs_conversations", "conversations answered in them", _CS, of="cs_week_conversations"),
+    _count("cs_solved", "of those, solved by their latest answer before the Monday", _CS, of="cs_week_solved"),
+    Metric("cs_score", "Nullable(Float64)", "0-10",
+           "10 x solved / conversations of the last Monday with 40 answers, half up to one decimal", _CS,
+           lambda c: score(c["cs_shown_solved"], c["cs_shown_conversations"])),
+    Metric("cs_week", "Nullable(Date)", "day", "the Monday that cs_score comes from", _CS, lambda c: c["cs_shown_week"]),
+    Metric("cs_is_current", "UInt8", "0/1", "1 if cs_week is the Monday of the row's week", _CS,
+           lambda c: (c["cs_shown_week"] == monday_of(c["day"])).astype(np.uint8)),
+    Metric("cs_band", "LowCardinality(Nullable(String))", "colour", "red < 6.0, yellow < 8.0, green: of cs_score", _CS,
+           lambda c: band(c["cs_score"], c["cs_red_below"], c["cs_yellow_below"])),
+    _count("cs_running_conversations", "conversations answered in the 28 days that end with the row's day", _CS),
+    _count("cs_running_solved", "of those, solved by their latest answer", _CS),
+    Metric("cs_running_score", "Nullable(Float64)", "0-10",
+           "10 x cs_running_solved / cs_running_conversations, half up to one decimal", _CS,
+           lambda c: score(c["cs_running_solved"], c["cs_running_conversations"])),
+    Metric("last_event_time", "DateTime64(3, 'UTC')", "time", "the account's greatest event_time so far",
+           "every topic", lambda c: c["last_event_time"]),
+)  # fmt: skip
+METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+
+
+def monday_of(day: Array) -> Array:
+    """The Monday of each day's week, as day numbers.
+
+    >>> monday_of(np.array([4, 10, 11])).tolist()
+    [4, 4, 11]
+    """
+    result: Array = day - (day - MONDAY) % 7
+    return result
+
+
+def snapshot(columns: dict[str, Array]) -> dict[str, Array]:
+    """Every metric of rows given by their counters, their terms and their survey weeks; n values each.
+
+    `columns` holds the counters by name, `day`, `last_event_time` (ms), the `cs_week_*` and `cs_shown_*` of
+    `streams.core.calendar`, and the numbers of `Terms` that metrics use. NaN and None stand for null; `cs_week` is
+    a day number, -1 for null.
+    """
+    known = dict(columns)
+    for metric in METRICS:
+        known[metric.name] = metric.compute(known)
+    return {metric.name: known[metric.name] for metric in METRICS}
+
+
+def iso(day: int) -> str:
+    """A day number as YYYY-MM-DD."""
+    return date.fromordinal(day + date(1970, 1, 1).toordinal()).isoformat()
