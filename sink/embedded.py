@@ -1,20 +1,20 @@
 """The embedded database: one chDB folder, held by one process, opened as an ordinary client.
 
-Place in the flow: below the writer and the reader of stories, which see a `clickhouse_connect` client and need
-not know whether an engine in this process or a server answers. Knows no table and no HTTP.
+Place in the flow: below the writer and the reader of stories, which see a `clickhouse_connect` client and
+need not know whether an engine in this process or a server answers. Knows no table and no HTTP.
 
 What was measured on chDB 4.4 (engine 26.9), and is relied on here:
 
 - An engine takes 0.3 s to start, a further connection 0.5 ms and 0.1 MB. A process has one engine and so one
   folder at a time; when the last connection closes, another folder can be opened.
-- A connection is a session of its own: settings, `USE` and temporary tables are not seen by the others. It takes
-  one statement at a time (a second one during an open stream silently answers nothing), so it belongs to one
-  thread at a time. Different connections work in parallel: the engine lets go of the GIL.
-- `session_timezone` in the connection string makes `timezone()` and columns without a zone UTC. `serverTimezone()`
-  and background merges stay in the host's zone: DDL names 'UTC' wherever a day is taken from a time.
+- A connection is a session of its own: settings, `USE` and temporary tables are not seen by the others. It
+  takes one statement at a time (a second one during an open stream silently answers nothing), so it belongs
+  to one thread at a time. Different connections work in parallel: the engine lets go of the GIL.
+- `session_timezone` in the connection string makes `timezone()` and columns without a zone UTC. Background
+  merges and `serverTimezone()` stay in the host's: DDL names 'UTC' wherever a day is taken from a time.
 - Data survives kill -9; what had not been answered may or may not be there.
-- Tables live in the database `sellerpulse` (engine Atomic). chDB's own `default` is a catch-all that also looks
-  for files in the process's working folder.
+- Tables live in the database `sellerpulse` (engine Atomic). chDB's own `default` is a catch-all that also
+  looks for files in the process's working folder.
 - A second process on the folder gets "Error initializing EmbeddedServer: .", hence the lock file.
 """
 
