@@ -250,7 +250,7 @@ _FACT = "toUnixTimestamp64Milli(event_time), event_id, reinterpretAsUInt64(diges
 _LOADED: dict[Topic, str] = {
     "orders": f"{_KEY}, order_id, {_FACT}, kind, fulfilment, toUnixTimestamp64Milli(deliver_by)",
     "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
-    "surveys": f"{_KEY}, conversation_id, {_FACT}, solved",
+    "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
 }
 _MARKS = f"SELECT {_KEY}, events, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version FROM account_marks FINAL"
 _ALERTS = (

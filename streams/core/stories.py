@@ -43,6 +43,7 @@ class SurveyFact(NamedTuple):
     event_id: str
     rank: int
     solved: bool
+    order_id: str | None
 
 
 AnyFact = OrderFact | FeedbackFact | SurveyFact
@@ -62,7 +63,9 @@ def fact_of(topic: str, event: Mapping[str, Any], digest: bytes) -> tuple[str, A
             event["event_time"], event["event_id"], rank, intern(event["kind"]), event["rating"],
             answers if answers != (None, None, None) else None,
         )  # fmt: skip
-    return event["conversation_id"], SurveyFact(event["event_time"], event["event_id"], rank, event["solved"])
+    return event["conversation_id"], SurveyFact(
+        event["event_time"], event["event_id"], rank, event["solved"], event["order_id"]
+    )
 
 
 class Span(NamedTuple):

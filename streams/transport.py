@@ -1,0 +1,97 @@
+"""Faust fed by batches: one message per fetched partition batch, and commits of what the sink made durable.
+
+Faust starts two asyncio tasks per message; with a message per batch that cost is gone. Its acknowledgements are out
+of the way too: nothing is committed because an agent went on to the next message, only because `durable` says so.
+Registered as the Faust transport `sellerpulse` (entry point group `faust.transports`).
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from faust.transport.drivers import aiokafka
+from faust.types import TP, ConsumerMessage
+
+
+class Consumer(aiokafka.Consumer):
+    """The aiokafka driver's consumer, with a batch for a message and our own offsets to commit.
+
+    `durable` maps a partition to the offset after the last record that the sink made durable. The worker sets it;
+    it is forgotten when partitions are revoked.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.durable: dict[TP, int] = {}
+        self._committed: dict[TP, int] = {}
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message per partition with records: its value the list of them, its offset the last one's."""
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self._seek_back()
+            return
+        for tp, batch in records.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if batch and (active is None or tp in active or tp in self._buffered_partitions):
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._to_batch(tp, batch, generation)
+
+    async def _seek_back(self) -> None:
+        """What was fetched while the flow stood still is fetched again."""
+        try:
+            await self.perform_seek()
+        except Exception as failed:  # aiokafka raises IllegalStateError where a rebalance took the partitions away
+            self.log.info("not seeking back in the middle of a rebalance: %r", failed)
+
+    def _to_batch(self, tp: TP, batch: list[Any], generation: int) -> ConsumerMessage:
+        last = batch[-1]
+        return ConsumerMessage(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None, batch,
+            None, 0, 0, tp, generation_id=generation,
+        )  # fmt: skip
+
+    # --- what is committed -------------------------------------------------------------------------------
+
+    def ack(self, message: Any) -> bool:
+        """A message is done with; says nothing of what is durable."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return False
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Gaps matter to acknowledgements only."""
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return iter([tp for tp in self.durable if topics is None or tp in topics or tp.topic in topics])
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.durable.get(tp)
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        # Not Faust's own note of it, which moves on although a commit failed.
+        return offset > self._committed.get(tp, -1)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        committed: bool = await super()._commit(offsets)
+        if committed:
+            self._committed.update(offsets)
+        return committed
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Partitions go: whatever was durable of them is committed by now or will be read again."""
+        await super().on_partitions_revoked(revoked)
+        self.durable.clear()
+        self._committed.clear()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust would call a long flush a stuck stream."""
+
+
+class Transport(aiokafka.Transport):
+    """Kafka by aiokafka, in batches: broker URLs read `sellerpulse://host:port`."""
+
+    Consumer = Consumer
