@@ -64,7 +64,7 @@ class Codec:
         self.newest: dict[Topic, Any] = {t: _load(folder / f"{t}.avsc") for t in TOPICS}
         self._readers = {t: parse_schema(_physical(s)) for t, s in self.newest.items()}
         self._canonical = {t: to_parsing_canonical_form(s) for t, s in self.newest.items()}
-        self._by_fingerprint = {fp: v for fp, v in map(self._known, sorted(folder.glob("**/*.avsc")))}
+        self._by_fingerprint = dict(map(self._known, sorted(folder.glob("**/*.avsc"))))
         self._by_id: dict[int, _Version] = {}
         self._headers: dict[Topic, bytes] = {}
 
@@ -108,9 +108,9 @@ class Codec:
         stream = BytesIO(payload)
         try:
             if version.is_newest:
-                event = cast(dict[str, Any], schemaless_reader(stream, version.writer, None))
+                event = cast("dict[str, Any]", schemaless_reader(stream, version.writer, None))
             else:
-                event = cast(dict[str, Any], schemaless_reader(stream, version.writer, self._readers[topic]))
+                event = cast("dict[str, Any]", schemaless_reader(stream, version.writer, self._readers[topic]))
             if stream.tell() != len(payload):
                 return Refusal("not decodable: bytes after the record's end", topic)
             if not version.is_newest:
@@ -162,6 +162,11 @@ class Codec:
         stream = BytesIO()
         schemaless_writer(stream, self._readers[topic], event)
         return stream.getvalue()
+
+    def restated(self, topic: Topic, event: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        """Payload and digest of an event that was changed after it was decoded."""
+        payload = self.payload(topic, event)
+        return payload, digest_of(payload)
 
     def _header(self, topic: Topic) -> bytes:
         header = self._headers.get(topic)

@@ -204,7 +204,7 @@ def from_json(data: Any) -> Parsed | Refusal:
     fields = _FIELDS.get(named) if type(named) is str else None
     if fields is None:
         return Refusal(f"unknown topic: {str(named)[:80]}" if named is not None else "no topic", None)
-    topic = cast(Topic, named)
+    topic = cast("Topic", named)
     event: dict[str, Any] = {}
     for name, read, default in fields:
         value = data.get(name)

@@ -43,8 +43,8 @@ def _view_columns(client: Client, statement: str, table: str) -> str:
     """The columns of a view's SELECT, each with the comment that its namesake in `table` has."""
     select = statement.partition("\nAS ")[2].rpartition("\nCOMMENT ")[0]
     shown: Any = client.query(f"DESCRIBE TABLE ({select})").result_rows
-    comments = dict(
-        client.query(
+    comments: dict[str, str] = dict(
+        client.query(  # type: ignore[arg-type]  # rows of two
             "SELECT name, comment FROM system.columns WHERE database = currentDatabase() AND table = {table:String}",
             parameters={"table": table},
         ).result_rows

@@ -6,7 +6,7 @@ Driver exceptions become `Unavailable` (try again) or `SinkRejected` (our bug) h
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,9 @@ from urllib3.exceptions import HTTPError
 from schemas.codec import Codec, Container
 from schemas.errors import SinkRejected, Unavailable
 from schemas.events import TOPICS, Topic
+from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected
 from streams.core.metrics import METRICS
 
-AccountId = tuple[str, str]
 Array = npt.NDArray[Any]
 
 EVENT_TABLES: dict[Topic, str] = {
@@ -34,69 +34,6 @@ WRITE_SETTINGS = {"async_insert": 0, "max_query_size": 64 << 20}
 ACCOUNTS_A_QUERY = 1000
 # Code of an exception that says nothing about our statement: timeouts, memory, too many parts, network, disk full.
 _PASSING = frozenset((3, 159, 173, 201, 202, 209, 210, 241, 242, 243, 252, 279, 425, 439, 999))
-
-
-class Mark(NamedTuple):
-    """How far an account's rows are: events they know of, first and last day that has a row, their version."""
-
-    account: AccountId
-    events: int
-    first_day: int
-    as_of: int
-    version: int
-
-
-class Loaded(NamedTuple):
-    """What is stored of some accounts. A row: seller_id, marketplace_id, subject, then the fields of its fact."""
-
-    events: dict[Topic, list[tuple[Any, ...]]]
-    marks: dict[AccountId, Mark]
-
-
-class Rejected(NamedTuple):
-    """One refused record; -1 and "" where a coordinate does not apply. `time` is epoch ms."""
-
-    topic: str
-    partition: int
-    offset: int
-    file: str
-    line: int
-    reason: str
-    time: int
-
-
-class AlertRow(NamedTuple):
-    """One alert in one state; times are epoch ms. `gone`: it never was."""
-
-    alert_id: str
-    rule: str
-    seller_id: str
-    marketplace_id: str
-    subject: str
-    state: str
-    severity: str
-    value: float | None
-    threshold: float
-    since: int
-    resolved_at: int | None
-    order_ids: list[str]
-    order_count: int
-    version: int
-    gone: int = 0
-
-
-class AlertChange(NamedTuple):
-    """One change of one alert, on the as-of day `day`."""
-
-    alert_id: str
-    day: int
-    rule: str
-    seller_id: str
-    marketplace_id: str
-    state: str
-    value: float | None
-    version: int
-    gone: int = 0
 
 
 class Store:
@@ -135,16 +72,23 @@ class Store:
     # --- rows --------------------------------------------------------------------------------------------
 
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
-        """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version`, `gone` and every metric."""
+        """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version` and every metric."""
         arrays = {
             "seller_id": _repeated([seller for seller, _ in accounts], sizes),
             "marketplace_id": _repeated([marketplace for _, marketplace in accounts], sizes),
             "day": pa.array(columns["day"].astype(np.int32), pa.date32()),
             "version": pa.array(columns["version"], pa.uint64()),
-            "gone": pa.array(columns["gone"], pa.uint8()),
         }
         arrays |= {metric.name: _arrow(metric.type, columns[metric.name]) for metric in METRICS}
         self._insert("stored_seller_daily", pa.table(arrays))
+
+    def add_gone(self, mark: Mark, first: int) -> None:
+        """The account has no rows any more from day `first` until the mark's first day."""
+        days = list(range(first, mark.first_day))
+        columns = {"day": pa.array(days, pa.date32()), "gone": pa.array([1] * len(days), pa.uint8())}
+        columns |= {"seller_id": [mark.account[0]] * len(days), "marketplace_id": [mark.account[1]] * len(days)}
+        columns["version"] = pa.array([mark.version] * len(days), pa.uint64())
+        self._insert("stored_seller_daily", pa.table(columns))
 
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are; after the rows, so that a crash in between shows."""
@@ -154,7 +98,7 @@ class Store:
                 {
                     "seller_id": [mark.account[0] for mark in marks],
                     "marketplace_id": [mark.account[1] for mark in marks],
-                    "events": pa.array([mark.events for mark in marks], pa.uint64()),
+                    "checksum": pa.array([mark.checksum for mark in marks], pa.uint64()),
                     "first_day": pa.array([mark.first_day for mark in marks], pa.date32()),
                     "as_of": pa.array([mark.as_of for mark in marks], pa.date32()),
                     "version": pa.array([mark.version for mark in marks], pa.uint64()),
@@ -166,14 +110,14 @@ class Store:
         """The accounts of these partitions, of so many, whose rows lag their events or the as-of day."""
         mine = f"account_hash % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"
         stored = " UNION ALL ".join(
-            f"SELECT seller_id, marketplace_id, count() AS n, min(event_time) AS first FROM {table} FINAL WHERE {mine} GROUP BY ALL"
+            f"SELECT {_KEY}, sum(reinterpretAsUInt64(digest)) AS sums, min(event_time) AS first FROM {table} FINAL WHERE {mine} GROUP BY {_KEY}"
             for table in EVENT_TABLES.values()
         )
         return self._rows(
             f"""SELECT e.seller_id, e.marketplace_id FROM (
-                SELECT seller_id, marketplace_id, sum(n) AS events, toRelativeDayNum(min(first)) AS first_day FROM ({stored}) GROUP BY ALL
+                SELECT {_KEY}, sum(sums) AS checksum, toRelativeDayNum(min(first)) AS first_day FROM ({stored}) GROUP BY {_KEY}
             ) AS e LEFT JOIN ({_MARKS}) AS m ON m.seller_id = e.seller_id AND m.marketplace_id = e.marketplace_id
-            WHERE e.events != m.events OR (m.as_of < {int(as_of)} AND e.first_day <= {int(as_of)})"""
+            WHERE e.checksum != m.checksum OR (m.as_of < {int(as_of)} AND e.first_day <= {int(as_of)})"""
         )
 
     # --- the as-of day and epochs ------------------------------------------------------------------------
@@ -205,6 +149,12 @@ class Store:
         table = {name: pa.array(values) for name, values in columns.items()}
         table["time"] = pa.array(columns["time"], pa.timestamp("ms", "UTC"))
         self._insert("stored_rejected_events", pa.table(table))
+
+    def add_misplaced(self, offsets: Mapping[tuple[str, int], int], counts: Mapping[tuple[str, int], int]) -> None:
+        """Note how many records of a batch, which ended there, were found outside their account's partition."""
+        columns = {"topic": [topic for topic, _ in counts], "partition": [partition for _, partition in counts]}
+        columns |= {"last_offset": [offsets[at] for at in counts], "records": list(counts.values())}
+        self._insert("misplaced_records", pa.table(columns))
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
         """Write the new state of alerts, then what changed."""
@@ -252,7 +202,7 @@ _LOADED: dict[Topic, str] = {
     "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
     "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
 }
-_MARKS = f"SELECT {_KEY}, events, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version FROM account_marks FINAL"
+_MARKS = f"SELECT {_KEY}, checksum, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version FROM account_marks FINAL"
 _ALERTS = (
     "alert_id, rule, seller_id, marketplace_id, subject, state, severity, value, threshold, "
     "toUnixTimestamp64Milli(since), toUnixTimestamp64Milli(resolved_at), order_ids, order_count, version, gone"

@@ -71,14 +71,14 @@ CREATE TABLE stored_seller_daily (
     {metrics},
     computed_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When the row was written',
     version UInt64 COMMENT 'Fencing epoch and number of accepted events: the greatest stands',
-    gone UInt8 COMMENT '1: the account has no row of this day any more'
+    gone UInt8 DEFAULT 0 COMMENT '1: the account has no row of this day any more'
 ) ENGINE = ReplacingMergeTree(version, gone) ORDER BY (seller_id, marketplace_id, day)
 COMMENT 'Versions of rows; read seller_daily';
 
 CREATE TABLE account_marks (
     seller_id LowCardinality(String) COMMENT 'The seller',
     marketplace_id LowCardinality(String) COMMENT 'The marketplace',
-    events UInt64 COMMENT 'Accepted events that the rows know of',
+    checksum UInt64 COMMENT 'Sum of the digests of the events that the rows know of',
     first_day Date32 COMMENT 'The first day that has a row',
     as_of Date32 COMMENT 'The last day that has a row',
     version UInt64 COMMENT 'As in stored_seller_daily'
@@ -140,3 +140,12 @@ CREATE TABLE stored_alert_history (
     gone UInt8 COMMENT '1: a replay found that it never was'
 ) ENGINE = ReplacingMergeTree(version, gone) ORDER BY (seller_id, marketplace_id, alert_id, day, state)
 COMMENT 'Versions of alert changes; read alert_history';
+
+CREATE TABLE misplaced_records (
+    topic LowCardinality(String) COMMENT 'The topic',
+    partition Int32 COMMENT 'The partition where they were found',
+    last_offset Int64 COMMENT 'Of the batch',
+    records UInt32 COMMENT 'How many of the batch belong in another partition',
+    seen_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When'
+) ENGINE = ReplacingMergeTree ORDER BY (topic, partition, last_offset)
+COMMENT 'Records found outside their account''s partition: a producer partitions by another hash than murmur2';

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streams.core.metrics import COUNTERS, FOREVER, MONDAY, SURVEY_COUNTERS, Array, Fact, Spread, Terms, spread
+from schemas.rows import AccountId
+from streams.core.metrics import (
+    COUNTERS,
+    FOREVER,
+    MONDAY,
+    SURVEY_COUNTERS,
+    Array,
+    Fact,
+    Spread,
+    Terms,
+    spread,
+)
 from streams.core.stories import (
     MS_A_DAY,
     AnyFact,
@@ -25,7 +36,6 @@ from streams.core.stories import (
     points,
 )
 
-AccountId = tuple[str, str]  # seller_id, marketplace_id
 Story = dict[str, Any]  # event_id -> fact; every story is one topic's events of one subject
 
 BEFORE_ALL = -(1 << 30)  # the as-of day before there is one
@@ -92,6 +102,7 @@ class Account:
         self.id = account
         self.terms = terms
         self.count = 0
+        self.checksum = 0  # sum of the events' ranks, modulo 2^64: tells one set of events from another
         self.stories: dict[type[AnyFact], dict[str, Story]] = {OrderFact: {}, FeedbackFact: {}, SurveyFact: {}}
         self._spreads = _spread(terms)
         self._calendar = Calendar()
@@ -117,6 +128,7 @@ class Account:
         if story is None:
             story = self.stories[topic][subject] = {}
         story[fact.event_id] = fact
+        self.checksum = (self.checksum + fact.rank - (known.rank if known else 0)) % (1 << 64)
         if known is None:
             self.count += 1
             self._meet(fact.time_ms)

@@ -1,0 +1,70 @@
+"""Rows that cross the boundary between what computes and where rows rest, other than events and metrics."""
+
+from typing import Any, NamedTuple
+
+from schemas.events import Topic
+
+AccountId = tuple[str, str]  # seller_id, marketplace_id
+
+
+class Mark(NamedTuple):
+    """How far an account's rows are: a checksum of the events they know of, first and last day, their version."""
+
+    account: AccountId
+    checksum: int
+    first_day: int
+    as_of: int
+    version: int
+
+
+class Loaded(NamedTuple):
+    """What is stored of some accounts. A row: seller_id, marketplace_id, subject, then the fields of its fact."""
+
+    events: dict[Topic, list[tuple[Any, ...]]]
+    marks: dict[AccountId, Mark]
+
+
+class Rejected(NamedTuple):
+    """One refused record; -1 and "" where a coordinate does not apply. `time` is epoch ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    file: str
+    line: int
+    reason: str
+    time: int
+
+
+class AlertRow(NamedTuple):
+    """One alert in one state; times are epoch ms. `gone`: it never was."""
+
+    alert_id: str
+    rule: str
+    seller_id: str
+    marketplace_id: str
+    subject: str
+    state: str
+    severity: str
+    value: float | None
+    threshold: float
+    since: int
+    resolved_at: int | None
+    order_ids: list[str]
+    order_count: int
+    version: int
+    gone: int = 0
+
+
+class AlertChange(NamedTuple):
+    """One change of one alert, on the as-of day `day`."""
+
+    alert_id: str
+    day: int
+    rule: str
+    seller_id: str
+    marketplace_id: str
+    state: str
+    value: float | None
+    version: int
+    gone: int = 0

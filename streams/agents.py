@@ -1,0 +1,165 @@
+"""The Faust shell: agents that take batches, and the hooks by which partitions come and go.
+
+An agent only hands a batch on; what is committed is what the pipeline calls durable (`streams.transport`). An
+exception in an agent would acknowledge its batch and go on, so whatever goes wrong crashes the app instead.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import faust
+from faust.types import TP
+
+from schemas.codec import Codec
+from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
+from streams.core.metrics import Terms
+from streams.pipeline import Outgoing, Partition, Pipeline, Sink, Snapshot, Tenure
+
+log = logging.getLogger(__name__)
+
+REVOKE_S = 8.0  # for a last flush, within the session time-out
+TURN_S = 0.5  # how often the clock is looked at
+
+RowsSeen = Callable[[Snapshot], Coroutine[Any, Any, None]]
+
+
+class Worker:
+    """One Faust worker: the pipeline of its present tenure, and what connects it to Faust.
+
+    `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
+    have: the wall clock's for a live one.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        codec: Codec,
+        terms_of: Callable[[str], Terms],
+        *,
+        open_sink: Callable[[], Sink],
+        as_of: Callable[[Sink], int | None],
+        on_rows: RowsSeen | None = None,
+    ) -> None:
+        self.app, self.codec, self.terms_of = app, codec, terms_of
+        self.open_sink, self.as_of, self.on_rows = open_sink, as_of, on_rows
+        self.pipeline: Pipeline | None = None
+        self.sink: Sink | None = None
+        self._thread = ThreadPoolExecutor(1, "sink")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- batches -----------------------------------------------------------------------------------------
+
+    async def events(self, stream: Any) -> None:
+        """The agent of a topic of events."""
+        async for message in self._current(stream):
+            pipeline = cast(Pipeline, self.pipeline)
+            await self._or_crash(pipeline.take(cast(Topic, message.topic), message.partition, message.value))
+
+    async def dead_letters(self, stream: Any) -> None:
+        """The agent of the dead-letter topics."""
+        async for message in self._current(stream):
+            pipeline = cast(Pipeline, self.pipeline)
+            await self._or_crash(pipeline.take_rejected(message.topic, message.partition, message.value))
+
+    async def _current(self, stream: Any) -> AsyncIterator[Any]:
+        """The batches fetched under the present tenure; others are read again by whom they belong to."""
+        async for event in stream.events():
+            pipeline = self.pipeline
+            if pipeline is not None and event.message.generation_id == pipeline.tenure.generation:
+                yield event.message
+
+    # --- partitions --------------------------------------------------------------------------------------
+
+    async def assigned(self, partitions: Iterable[TP]) -> None:
+        """A tenure begins: with an epoch that outranks every owner before, and state that is loaded when touched."""
+        owned = frozenset(tp.partition for tp in partitions if tp.topic in TOPICS)
+        if self.sink is None:
+            self.sink = await self._in_thread(self.open_sink)
+        sink = self.sink
+        epoch, as_of = await self._in_thread(sink.next_epoch), await self._in_thread(sink.as_of)
+        count = max([self.app.consumer.topic_partitions(topic) or 1 for topic in TOPICS])
+        generation = self.app.consumer_generation_id
+        self.pipeline = pipeline = Pipeline(
+            sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned), as_of=as_of,
+            thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, on_rows=self.on_rows,
+        )  # fmt: skip
+        log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
+        self._start(pipeline.run())
+        self._start(self._mend_and_turn(pipeline))
+
+    async def revoked(self, partitions: Iterable[TP]) -> None:
+        """The tenure ends, with a last flush and commit."""
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline is not None:
+            await self._or_crash(pipeline.finish(REVOKE_S))
+
+    async def _mend_and_turn(self, pipeline: Pipeline) -> None:
+        """Rows that a crash left behind are written, then days turn by the clock with no event needed."""
+        await pipeline.mend()
+        while not pipeline.over:
+            day = await self._in_thread(self.as_of, pipeline.sink)
+            if day is not None:
+                await pipeline.turn(day)
+            await asyncio.sleep(TURN_S)
+
+    # --- what the pipeline asks for ----------------------------------------------------------------------
+
+    async def send(self, records: list[Outgoing]) -> None:
+        """Records to other topics; returns when Kafka has them."""
+        producer = self.app.producer
+        sent = [
+            await producer.send(record.topic, record.key, record.value, record.partition, None, record.headers)
+            for record in records
+        ]
+        await asyncio.gather(*sent)
+
+    async def commit(self, offsets: dict[Partition, int]) -> None:
+        """These records are durable."""
+        consumer = self.app.consumer
+        consumer.durable.update({TP(*at): offset for at, offset in offsets.items()})
+        await consumer.commit()
+
+    async def stop(self) -> None:
+        """The app stops: a last flush, and the sink is let go of."""
+        await self.revoked(())
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self.sink is not None:
+            self.sink.close()
+
+    # --- tasks -------------------------------------------------------------------------------------------
+
+    async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._or_crash(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _or_crash(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as failed:  # Faust would log it and go on
+            log.exception("the worker stops")
+            await self.app.crash(failed)
+
+
+def now_ms() -> int:
+    """The wall clock, epoch ms."""
+    return time.time_ns() // 1_000_000
+
+
+def today(_: Sink) -> int:
+    """The as-of day of a live worker."""
+    return now_ms() // MS_A_DAY
+
+
+def dead_letter_topics() -> list[str]:
+    """Where refused records go."""
+    return [f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC)]

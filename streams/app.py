@@ -1,0 +1,85 @@
+"""The composition root: settings in, a Faust app out. Nothing connects before the app is started.
+
+`faust -A streams.app worker` and `sellerpulse worker` run the same app.
+"""
+
+import tempfile
+from typing import Any
+
+import faust
+
+from schemas.codec import Codec, Registry
+from schemas.events import TOPICS
+from sink.connect import connect
+from streams.agents import Worker, dead_letter_topics, today
+from streams.pipeline import Sink
+from streams.settings import Settings, load_settings
+
+SESSION_S = 10.0  # a killed worker's partitions are taken over after this
+
+
+def create_app(settings: Settings, *, live: bool = True) -> faust.App:
+    """A Faust app for these settings. Unless `live`, its as-of day is the database's, and no alert is evaluated."""
+    app = faust.App(
+        settings.kafka.group,
+        broker=[f"sellerpulse://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
+        autodiscover=False,
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=SESSION_S / 4,
+        broker_commit_interval=SESSION_S / 4,  # the pipeline commits after each flush; this is for a failed one
+        consumer_auto_offset_reset="earliest",
+        datadir=tempfile.gettempdir(),  # Faust makes a folder for tables; there are none
+        producer_acks=-1,
+        store="memory://",
+        stream_buffer_maxsize=2,  # batches
+        stream_wait_empty=False,  # what an agent holds is flushed or forgotten by the worker
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    worker = Worker(
+        app, Codec(registry=registry(settings)), settings.metrics.terms_of,
+        open_sink=lambda: connect(settings.clickhouse.url),
+        as_of=today if live else Sink.as_of,
+    )  # fmt: skip
+    _connect(app, worker)
+    return app
+
+
+def _connect(app: faust.App, worker: Worker) -> None:
+    for topic in TOPICS:
+        app.agent(_batches(app, topic), name=topic)(worker.events)
+    app.agent(_batches(app, *dead_letter_topics()), name="dead_letters")(worker.dead_letters)
+
+    @app.on_partitions_assigned.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def assigned(_: Any, partitions: Any, **__: Any) -> None:
+        await worker.assigned(partitions)
+
+    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def revoked(_: Any, partitions: Any, **__: Any) -> None:
+        await worker.revoked(partitions)
+
+    @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def stopping(_: Any, **__: Any) -> None:
+        await worker.stop()
+
+
+def _batches(app: faust.App, *topics: str) -> Any:
+    return app.topic(*topics, key_serializer="raw", value_serializer="raw")
+
+
+def registry(settings: Settings) -> Registry | None:
+    """The Schema Registry's client, if one is configured."""
+    if settings.kafka.schema_registry_url is None:
+        return None
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+    client: Registry = SchemaRegistryClient.new_client({"url": settings.kafka.schema_registry_url})
+    return client
+
+
+def __getattr__(name: str) -> faust.App:
+    """`app`, made when asked for: `faust -A streams.app` reads it, importing the module connects to nothing."""
+    if name == "app":
+        return create_app(load_settings())
+    raise AttributeError(name)

@@ -1,0 +1,110 @@
+"""The embedded broker: librdkafka's own test broker, which real clients connect to on loopback.
+
+It lives in this process's memory, makes topics of 4 partitions on first use, and drops a partition's oldest records
+past 5 MB or 100,000: whoever writes to it keeps within `Window`.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from schemas.errors import SellerpulseError, Unavailable
+
+PARTITIONS = 4
+RECORDS_MAX = 80_000
+BYTES_MAX = 4_000_000
+RECORD_OVERHEAD = 80  # bytes of a record and its part of a batch beside key, value and headers
+CHECKPOINT_EVERY = 200  # records
+
+Partition = tuple[str, int]
+
+
+class EmbeddedBroker:
+    """A broker in this process, up from construction until `close`, at `bootstrap`."""
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        # Its clients note every disconnection; at the end of a run that is all of them.
+        self._holder: Producer | None = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+        metadata = self._holder.list_topics(timeout=10)
+        address = next(iter(metadata.brokers.values()))
+        self.bootstrap = f"{address.host}:{address.port}"
+        for topic in topics:
+            self._holder.list_topics(topic, timeout=10)
+
+    def close(self) -> None:
+        """Everything in it is gone."""
+        self._holder = None
+
+
+class Progress:
+    """How far a consumer group is in some topics, asked of the broker."""
+
+    def __init__(self, bootstrap: str, group: str, partitions: Iterable[Partition]) -> None:
+        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
+        self._partitions = [TopicPartition(*at) for at in partitions]
+
+    def committed(self) -> dict[Partition, int]:
+        """The group's next offset in each partition, 0 before its first commit. Raises Unavailable."""
+        try:
+            found = self._consumer.committed(self._partitions, timeout=10)
+        except KafkaException as failed:
+            raise Unavailable(f"Kafka: {failed.args[0].str()}") from failed
+        return {(at.topic, at.partition): max(at.offset, 0) for at in found}
+
+    def ends(self) -> dict[Partition, tuple[int, int]]:
+        """The first offset kept and the next one to be written, of each partition. Raises Unavailable."""
+        try:
+            return {
+                (at.topic, at.partition): self._consumer.get_watermark_offsets(at, timeout=10) for at in self._partitions
+            }
+        except KafkaException as failed:
+            raise Unavailable(f"Kafka: {failed.args[0].str()}") from failed
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+
+class Window:
+    """Keeps a feeder within what the embedded broker holds: so much past the committed offsets, a partition.
+
+    The feeder is the only one who writes, so the n-th record of a partition has offset n.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._sent: dict[Partition, list[int]] = {}  # records and bytes so far
+        self._checkpoints: dict[Partition, deque[tuple[int, int]]] = {}  # records and bytes, now and then
+        self._done: dict[Partition, tuple[int, int]] = {}
+
+    def sent(self, at: Partition, size: int) -> bool:
+        """A record of so many bytes was written; False if its partition is now full."""
+        sent = self._sent.get(at)
+        if sent is None:
+            sent, self._checkpoints[at], self._done[at] = self._sent.setdefault(at, [0, 0]), deque(), (0, 0)
+        sent[0] += 1
+        sent[1] += size + RECORD_OVERHEAD
+        if sent[0] % CHECKPOINT_EVERY == 0:
+            self._checkpoints[at].append((sent[0], sent[1]))
+        done = self._done[at]
+        return sent[0] - done[0] < RECORDS_MAX and sent[1] - done[1] < BYTES_MAX
+
+    def has_room(self) -> bool:
+        """Ask how far the group is: whether every partition is at most half full. Raises if records were dropped."""
+        ends = self._progress.ends()
+        for at, offset in self._progress.committed().items():
+            if ends[at][0] > offset:
+                raise SellerpulseError(f"the embedded broker dropped records of {at[0]} before they were read")
+            checkpoints = self._checkpoints.get(at, ())
+            while checkpoints and checkpoints[0][0] <= offset:
+                self._done[at] = checkpoints.popleft()  # type: ignore[union-attr]  # a non-empty one is a deque
+        return all(
+            sent[0] - self._done[at][0] < RECORDS_MAX / 2 and sent[1] - self._done[at][1] < BYTES_MAX / 2
+            for at, sent in self._sent.items()
+        )
+
+
+def silent(error: Any) -> None:
+    """librdkafka's error callback: what matters reaches the caller by other ways."""
