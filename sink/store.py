@@ -127,6 +127,12 @@ class Store:
         rows = self._rows("SELECT toInt32(max(day)) FROM as_of_days HAVING count() > 0")
         return int(rows[0][0]) if rows else None
 
+    def first_day(self) -> int | None:
+        """The day of the first event, None if there is none."""
+        firsts = " UNION ALL ".join(f"SELECT min(event_time) AS t, count() AS n FROM {t}" for t in EVENT_TABLES.values())
+        rows = self._rows(f"SELECT toRelativeDayNum(minIf(t, n > 0)) FROM ({firsts}) HAVING sum(n) > 0")
+        return int(rows[0][0]) if rows else None
+
     def move_as_of(self, day: int) -> int:
         """Move the as-of day forward, never back; what it is then."""
         current = self.as_of()

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import faust
 from faust.types import TP
@@ -27,6 +27,19 @@ TURN_S = 0.5  # how often the clock is looked at
 RowsSeen = Callable[[Snapshot], Coroutine[Any, Any, None]]
 
 
+class Store(Sink, Protocol):
+    """What a worker needs of a store beside what its pipelines do. Calls block."""
+
+    def as_of(self) -> int | None:
+        """The as-of day, None before there is one."""
+
+    def next_epoch(self) -> int:
+        """A fencing epoch greater than any taken before."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
 class Worker:
     """One Faust worker: the pipeline of its present tenure, and what connects it to Faust.
 
@@ -40,16 +53,17 @@ class Worker:
         codec: Codec,
         terms_of: Callable[[str], Terms],
         *,
-        open_sink: Callable[[], Sink],
-        as_of: Callable[[Sink], int | None],
+        open_sink: Callable[[], Store],
+        as_of: Callable[[Store], int | None],
         on_rows: RowsSeen | None = None,
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
         self.open_sink, self.as_of, self.on_rows = open_sink, as_of, on_rows
         self.pipeline: Pipeline | None = None
-        self.sink: Sink | None = None
+        self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._assigned = asyncio.Event()
 
     # --- batches -----------------------------------------------------------------------------------------
 
@@ -66,10 +80,13 @@ class Worker:
             await self._or_crash(pipeline.take_rejected(message.topic, message.partition, message.value))
 
     async def _current(self, stream: Any) -> AsyncIterator[Any]:
-        """The batches fetched under the present tenure; others are read again by whom they belong to."""
+        """The batches of the present tenure; those fetched under an earlier one are read again by whom they belong to.
+
+        Faust fetches before the new tenure's state is set up, hence the wait.
+        """
         async for event in stream.events():
-            pipeline = self.pipeline
-            if pipeline is not None and event.message.generation_id == pipeline.tenure.generation:
+            await self._assigned.wait()
+            if self.pipeline is not None and event.message.generation_id == self.pipeline.tenure.generation:
                 yield event.message
 
     # --- partitions --------------------------------------------------------------------------------------
@@ -87,6 +104,7 @@ class Worker:
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned), as_of=as_of,
             thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, on_rows=self.on_rows,
         )  # fmt: skip
+        self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
         self._start(pipeline.run())
         self._start(self._mend_and_turn(pipeline))
@@ -94,6 +112,7 @@ class Worker:
     async def revoked(self, partitions: Iterable[TP]) -> None:
         """The tenure ends, with a last flush and commit."""
         pipeline, self.pipeline = self.pipeline, None
+        self._assigned.clear()
         if pipeline is not None:
             await self._or_crash(pipeline.finish(REVOKE_S))
 
@@ -101,7 +120,7 @@ class Worker:
         """Rows that a crash left behind are written, then days turn by the clock with no event needed."""
         await pipeline.mend()
         while not pipeline.over:
-            day = await self._in_thread(self.as_of, pipeline.sink)
+            day = await self._in_thread(self.as_of, self.sink)
             if day is not None:
                 await pipeline.turn(day)
             await asyncio.sleep(TURN_S)
@@ -155,7 +174,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def today(_: Sink) -> int:
+def today(_: Store) -> int:
     """The as-of day of a live worker."""
     return now_ms() // MS_A_DAY
 

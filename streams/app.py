@@ -11,8 +11,8 @@ import faust
 from schemas.codec import Codec, Registry
 from schemas.events import TOPICS
 from sink.connect import connect
+from sink.store import Store
 from streams.agents import Worker, dead_letter_topics, today
-from streams.pipeline import Sink
 from streams.settings import Settings, load_settings
 
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
@@ -31,7 +31,7 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
         datadir=tempfile.gettempdir(),  # Faust makes a folder for tables; there are none
         producer_acks=-1,
         store="memory://",
-        stream_buffer_maxsize=2,  # batches
+        stream_buffer_maxsize=32,  # batches a topic, of at most 1 MiB each
         stream_wait_empty=False,  # what an agent holds is flushed or forgotten by the worker
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -40,7 +40,7 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
         open_sink=lambda: connect(settings.clickhouse.url),
-        as_of=today if live else Sink.as_of,
+        as_of=today if live else Store.as_of,
     )  # fmt: skip
     _connect(app, worker)
     return app

@@ -5,8 +5,7 @@ past 5 MB or 100,000: whoever writes to it keeps within `Window`.
 """
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
@@ -73,8 +72,8 @@ class Window:
     The feeder is the only one who writes, so the n-th record of a partition has offset n.
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, while_waiting: Callable[[], None] = lambda: None) -> None:
+        self._progress, self._while_waiting = progress, while_waiting
         self._sent: dict[Partition, list[int]] = {}  # records and bytes so far
         self._checkpoints: dict[Partition, deque[tuple[int, int]]] = {}  # records and bytes, now and then
         self._done: dict[Partition, tuple[int, int]] = {}
@@ -93,6 +92,7 @@ class Window:
 
     def has_room(self) -> bool:
         """Ask how far the group is: whether every partition is at most half full. Raises if records were dropped."""
+        self._while_waiting()
         ends = self._progress.ends()
         for at, offset in self._progress.committed().items():
             if ends[at][0] > offset:
@@ -104,7 +104,3 @@ class Window:
             sent[0] - self._done[at][0] < RECORDS_MAX / 2 and sent[1] - self._done[at][1] < BYTES_MAX / 2
             for at, sent in self._sent.items()
         )
-
-
-def silent(error: Any) -> None:
-    """librdkafka's error callback: what matters reaches the caller by other ways."""

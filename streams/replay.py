@@ -1,0 +1,168 @@
+"""The whole pipeline over event files until drained: embedded broker, feeder, worker processes, then the alerts."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from typing import NamedTuple
+
+from schemas.codec import Codec
+from schemas.errors import ConfigurationError, SellerpulseError
+from schemas.events import MS_A_DAY, TOPICS
+from sink.connect import connect, is_server
+from sink.embedded import DATABASE
+from sink.serve import Server
+from sink.store import Store
+from streams.accounts import restore
+from streams.agents import dead_letter_topics, now_ms
+from streams.alerts import rewrite
+from streams.broker import PARTITIONS, EmbeddedBroker, Progress, Window
+from streams.connectors.files import Source
+from streams.core.metrics import iso
+from streams.feeder import Fed, Feeder
+from streams.run import WorkerProcesses
+from streams.settings import Settings
+
+POLL_S = 0.1
+DATA_TOPICS = (*TOPICS, *dead_letter_topics())
+
+
+class Watch(NamedTuple):
+    """Who follows a replay: each stage with how much of how much is done."""
+
+    fed: Callable[[int, int], None]  # bytes
+    drained: Callable[[int, int], None]  # records
+    rows: Callable[[int, int], None]  # accounts
+
+
+class Replayed(NamedTuple):
+    """What a replay did: what became of the input, the as-of day, and seconds a stage."""
+
+    fed: Fed
+    as_of: int
+    seconds: dict[str, float]
+
+
+def replay(
+    settings: Settings, sources: Sequence[Source], *, as_of: int | None = None, workers: int = 1, watch: Watch
+) -> Replayed:
+    """Feed the sources to workers on an embedded broker, wait until every row is right, evaluate the rules once.
+
+    The as-of day moves to `as_of`, or to the day of the last accepted event. Interrupted at any moment, it can be
+    run again. Raises ConfigurationError if the as-of day is before the first event, SellerpulseError for no event.
+    """
+    with ExitStack() as stack:
+        store = connect(settings.clickhouse.url)
+        stack.callback(store.close)
+        pipe = stack.enter_context(_open(settings, workers))
+        clock = _Stopwatch()
+        fed = pipe.feed(sources, watch)
+        clock.lap("feed")
+        pipe.drain(watch)
+        clock.lap("drain")
+        day = _as_of_day(store, fed, as_of)
+        pipe.settle(store, day, watch)
+        clock.lap("rows")
+        rewrite_alerts(settings, store, day)
+        clock.lap("alerts")
+        return Replayed(fed, day, clock.seconds)
+
+
+class Pipe:
+    """An embedded broker with workers on it, fed from this process."""
+
+    def __init__(self, broker: EmbeddedBroker, settings: Settings, workers: WorkerProcesses) -> None:
+        every = [(topic, partition) for topic in DATA_TOPICS for partition in range(PARTITIONS)]
+        self._progress = Progress(broker.bootstrap, settings.kafka.group, every)
+        self._workers = workers
+        window = Window(self._progress, while_waiting=workers.check)
+        self._feeder = Feeder(broker.bootstrap, Codec(), clock=now_ms, window=window)
+
+    def feed(self, sources: Sequence[Source], watch: Watch) -> Fed:
+        """Send all of the sources; returns when the broker has them."""
+        total = sum(source.size for source in sources)
+        read = dict.fromkeys(sources, 0)
+
+        def progress(source: Source, done: int) -> None:
+            read[source] = done
+            watch.fed(sum(read.values()), total)
+
+        return self._feeder.feed(sources, progress)
+
+    def drain(self, watch: Watch) -> None:
+        """Wait until all that was sent is durable."""
+        total = sum(end for _, end in self._progress.ends().values())
+        while (done := sum(self._progress.committed().values())) < total:
+            watch.drained(done, total)
+            self._workers.check()
+            time.sleep(POLL_S)
+            # Dead letters that the workers write come on top.
+            total = sum(end for _, end in self._progress.ends().values())
+        watch.drained(total, total)
+
+    def settle(self, store: Store, as_of: int, watch: Watch) -> None:
+        """Move the as-of day and wait until every account has its rows."""
+        store.move_as_of(as_of)
+        waiting = most = len(store.behind(as_of))
+        while waiting:
+            watch.rows(most - waiting, most)
+            self._workers.check()
+            time.sleep(POLL_S)
+            waiting = len(store.behind(as_of))
+        watch.rows(most, most)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._progress.close()
+
+
+@contextmanager
+def _open(settings: Settings, workers: int) -> Iterator[Pipe]:
+    """A broker and workers for the block. An embedded database is served to them by this process."""
+    with ExitStack() as stack:
+        url = settings.clickhouse.url
+        if not is_server(url):
+            url = f"{stack.enter_context(Server(url, port=0)).url}/{DATABASE}"
+        broker = EmbeddedBroker(DATA_TOPICS)
+        stack.callback(broker.close)
+        theirs = settings.with_(kafka={"bootstrap": broker.bootstrap}, clickhouse={"url": url})
+        processes = stack.enter_context(WorkerProcesses(theirs, workers))
+        pipe = Pipe(broker, theirs, processes)
+        stack.callback(pipe.close)
+        yield pipe
+
+
+def _as_of_day(store: Store, fed: Fed, asked: int | None) -> int:
+    """The as-of day that is due, never before the stored one."""
+    stored, first = store.as_of(), store.first_day()
+    if first is None:
+        raise SellerpulseError("there is no event, so there is nothing to compute")
+    if asked is not None and asked < first:
+        raise ConfigurationError(f"{iso(asked)} is before the first event, which is of {iso(first)}")
+    days = [day for day in (stored, asked) if day is not None]
+    if asked is None and fed.last_ms is not None:
+        days.append(fed.last_ms // MS_A_DAY)
+    return max(days)
+
+
+def rewrite_alerts(settings: Settings, store: Store, as_of: int) -> None:
+    """Evaluate the rules once over all rows, day by day."""
+    rewrite(
+        store, settings.alerts.rules, as_of,
+        lambda accounts: restore(accounts, store.load(accounts), settings.metrics.terms_of),
+    )  # fmt: skip
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name], self._since = now - self._since, now
+
+
+def parse_day(text: str) -> int:
+    """YYYY-MM-DD as a day number. Raises ValueError."""
+    return (date.fromisoformat(text) - date(1970, 1, 1)).days

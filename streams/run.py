@@ -1,0 +1,64 @@
+"""Runs Faust workers: one in this process, or several in processes of their own."""
+
+import logging
+import multiprocessing
+import signal
+from types import TracebackType
+from typing import Self
+
+from schemas.errors import SellerpulseError
+from streams.settings import Settings
+
+STOP_S = 20.0
+
+
+def run_worker(settings: Settings, *, live: bool = True) -> None:
+    """A Faust worker in this process until SIGTERM or Ctrl-C. Raises SystemExit with Faust's exit code."""
+    from faust.worker import Worker
+
+    from streams.app import create_app
+
+    app = create_app(settings, live=live)
+    worker = Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.execute_from_commandline()
+
+
+def _run_silently(settings: Settings) -> None:
+    """The body of a worker process of `replay`: it ends with its parent's word, not with the terminal's Ctrl-C."""
+    from streams.log import configure_logging
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging("text")
+    logging.getLogger("streams").setLevel(logging.WARNING)
+    run_worker(settings, live=False)
+
+
+class WorkerProcesses:
+    """So many workers that follow the database's as-of day, each in a process of its own, for a `with` block."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._processes = [
+            spawn.Process(target=_run_silently, args=(settings,), name=f"worker {n + 1}", daemon=True)
+            for n in range(count)
+        ]
+
+    def __enter__(self) -> Self:
+        for process in self._processes:
+            process.start()
+        return self
+
+    def check(self) -> None:
+        """Raises SellerpulseError if a worker ended by itself."""
+        for process in self._processes:
+            if process.exitcode is not None:
+                raise SellerpulseError(f"{process.name} ended with exit code {process.exitcode}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join(STOP_S)
+            process.kill()
