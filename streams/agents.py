@@ -16,18 +16,17 @@ from faust.types import TP
 
 from schemas.codec import Codec
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
+from streams.alerter import Alerter, AlertStore
 from streams.core.metrics import Terms
 from streams.pipeline import Outgoing, Partition, Pipeline, Sink, Snapshot, Tenure
+from streams.transport import Consumer
 
 log = logging.getLogger(__name__)
 
 REVOKE_S = 8.0  # for a last flush, within the session time-out
 TURN_S = 0.5  # how often the clock is looked at
 
-RowsSeen = Callable[[Snapshot], Coroutine[Any, Any, None]]
-
-
-class Store(Sink, Protocol):
+class Store(Sink, AlertStore, Protocol):
     """What a worker needs of a store beside what its pipelines do. Calls block."""
 
     def as_of(self) -> int | None:
@@ -44,7 +43,7 @@ class Worker:
     """One Faust worker: the pipeline of its present tenure, and what connects it to Faust.
 
     `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
-    have: the wall clock's for a live one.
+    have: the wall clock's for a live one. With an `alerter`, rules are evaluated on the rows written.
     """
 
     def __init__(
@@ -55,10 +54,10 @@ class Worker:
         *,
         open_sink: Callable[[], Store],
         as_of: Callable[[Store], int | None],
-        on_rows: RowsSeen | None = None,
+        alerter: Alerter | None = None,
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
-        self.open_sink, self.as_of, self.on_rows = open_sink, as_of, on_rows
+        self.open_sink, self.as_of, self.alerter = open_sink, as_of, alerter
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
@@ -70,13 +69,13 @@ class Worker:
     async def events(self, stream: Any) -> None:
         """The agent of a topic of events."""
         async for message in self._current(stream):
-            pipeline = cast(Pipeline, self.pipeline)
-            await self._or_crash(pipeline.take(cast(Topic, message.topic), message.partition, message.value))
+            pipeline = cast("Pipeline", self.pipeline)
+            await self._or_crash(pipeline.take(cast("Topic", message.topic), message.partition, message.value))
 
     async def dead_letters(self, stream: Any) -> None:
         """The agent of the dead-letter topics."""
         async for message in self._current(stream):
-            pipeline = cast(Pipeline, self.pipeline)
+            pipeline = cast("Pipeline", self.pipeline)
             await self._or_crash(pipeline.take_rejected(message.topic, message.partition, message.value))
 
     async def _current(self, stream: Any) -> AsyncIterator[Any]:
@@ -102,7 +101,7 @@ class Worker:
         generation = self.app.consumer_generation_id
         self.pipeline = pipeline = Pipeline(
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned), as_of=as_of,
-            thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, on_rows=self.on_rows,
+            thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, on_rows=self._rows_written,
         )  # fmt: skip
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
@@ -125,6 +124,10 @@ class Worker:
                 await pipeline.turn(day)
             await asyncio.sleep(TURN_S)
 
+    async def _rows_written(self, pipeline: Pipeline, snapshot: Snapshot) -> None:
+        if self.alerter is not None and self.sink is not None:
+            await self.alerter.told(pipeline, self.sink, snapshot)
+
     # --- what the pipeline asks for ----------------------------------------------------------------------
 
     async def send(self, records: list[Outgoing]) -> None:
@@ -138,13 +141,15 @@ class Worker:
 
     async def commit(self, offsets: dict[Partition, int]) -> None:
         """These records are durable."""
-        consumer = self.app.consumer
+        consumer = cast(Consumer, self.app.consumer)
         consumer.durable.update({TP(*at): offset for at, offset in offsets.items()})
         await consumer.commit()
 
     async def stop(self) -> None:
         """The app stops: a last flush, and the sink is let go of."""
         await self.revoked(())
+        if self.alerter is not None:
+            await self.alerter.close()
         self._thread.shutdown(wait=True, cancel_futures=True)
         if self.sink is not None:
             self.sink.close()

@@ -11,8 +11,9 @@ import faust
 from schemas.codec import Codec, Registry
 from schemas.events import TOPICS
 from sink.connect import connect
-from sink.store import Store
 from streams.agents import Worker, dead_letter_topics, today
+from streams.alerter import Alerter
+from streams.receivers import LogReceiver, Receiver, WebhookReceiver
 from streams.settings import Settings, load_settings
 
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
@@ -40,7 +41,8 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
         open_sink=lambda: connect(settings.clickhouse.url),
-        as_of=today if live else Store.as_of,
+        as_of=today if live else lambda store: store.as_of(),
+        alerter=Alerter(settings.alerts.rules, lambda: receivers(settings)) if live else None,
     )  # fmt: skip
     _connect(app, worker)
     return app
@@ -51,21 +53,29 @@ def _connect(app: faust.App, worker: Worker) -> None:
         app.agent(_batches(app, topic), name=topic)(worker.events)
     app.agent(_batches(app, *dead_letter_topics()), name="dead_letters")(worker.dead_letters)
 
-    @app.on_partitions_assigned.connect(weak=False)  # type: ignore[untyped-decorator]
+    @app.on_partitions_assigned.connect(weak=False)
     async def assigned(_: Any, partitions: Any, **__: Any) -> None:
         await worker.assigned(partitions)
 
-    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    @app.on_partitions_revoked.connect(weak=False)
     async def revoked(_: Any, partitions: Any, **__: Any) -> None:
         await worker.revoked(partitions)
 
-    @app.on_before_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+    @app.on_before_shutdown.connect(weak=False)
     async def stopping(_: Any, **__: Any) -> None:
         await worker.stop()
 
 
 def _batches(app: faust.App, *topics: str) -> Any:
     return app.topic(*topics, key_serializer="raw", value_serializer="raw")
+
+
+def receivers(settings: Settings) -> list[Receiver]:
+    """Who is told of alerts."""
+    told: list[Receiver] = [LogReceiver()] if settings.receivers.log else []
+    if (webhook := settings.receivers.webhook) is not None:
+        told.append(WebhookReceiver(webhook.url, webhook.timeout_s))
+    return told
 
 
 def registry(settings: Settings) -> Registry | None:

@@ -55,11 +55,10 @@ class Progress:
     def ends(self) -> dict[Partition, tuple[int, int]]:
         """The first offset kept and the next one to be written, of each partition. Raises Unavailable."""
         try:
-            return {
-                (at.topic, at.partition): self._consumer.get_watermark_offsets(at, timeout=10) for at in self._partitions
-            }
+            found = [self._consumer.get_watermark_offsets(at, timeout=10) for at in self._partitions]
         except KafkaException as failed:
             raise Unavailable(f"Kafka: {failed.args[0].str()}") from failed
+        return {(at.topic, at.partition): ends for at, ends in zip(self._partitions, found, strict=True)}
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -97,9 +96,9 @@ class Window:
         for at, offset in self._progress.committed().items():
             if ends[at][0] > offset:
                 raise SellerpulseError(f"the embedded broker dropped records of {at[0]} before they were read")
-            checkpoints = self._checkpoints.get(at, ())
+            checkpoints = self._checkpoints.get(at, deque())
             while checkpoints and checkpoints[0][0] <= offset:
-                self._done[at] = checkpoints.popleft()  # type: ignore[union-attr]  # a non-empty one is a deque
+                self._done[at] = checkpoints.popleft()
         return all(
             sent[0] - self._done[at][0] < RECORDS_MAX / 2 and sent[1] - self._done[at][1] < BYTES_MAX / 2
             for at, sent in self._sent.items()

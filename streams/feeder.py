@@ -63,15 +63,16 @@ class Feeder:
         self._homes: dict[bytes, int] = {}
         self._failed: str | None = None
 
-    def feed(self, sources: Sequence[Source], progress: Callable[[Source, int], None] | None = None) -> Fed:
-        """Send all of these sources; `progress` hears how many bytes of each are read. Returns when Kafka has all."""
-        fed = Fed()
+    def feed(self, sources: Sequence[Source], progress: Callable[[int, int], None]) -> Fed:
+        """Send all of these sources; returns when Kafka has them. `progress` hears how many bytes of how many are read."""
+        fed, before, total = Fed(), 0, sum(source.size for source in sources)
         for source in sources:
             try:
-                for record in source.read(lambda done, of=source: progress and progress(of, done)):
+                for record in source.read(lambda done, before=before: progress(before + done, total)):  # type: ignore[misc]
                     self._feed_one(source, record, fed)
             except FileDamaged as damaged:
                 fed.damaged.append(str(damaged))
+            before += source.size
             fed.left_out += source.left_out
         if self._producer.flush(FLUSH_S) or self._failed:
             raise Unavailable(f"Kafka did not take everything: {self._failed or 'no answer'}")

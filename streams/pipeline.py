@@ -152,7 +152,7 @@ class Pipeline:
         clock: Callable[[], int],
         send: Callable[[list[Outgoing]], Awaitable[None]],
         commit: Callable[[dict[Partition, int]], Awaitable[None]],
-        on_rows: Callable[[Snapshot], Awaitable[None]] | None = None,
+        on_rows: Callable[["Pipeline", Snapshot], Awaitable[None]] | None = None,
     ) -> None:
         self.sink, self.codec, self.terms_of, self.tenure, self.as_of = sink, codec, terms_of, tenure, as_of
         self.clock, self.send, self.commit, self.on_rows = clock, send, commit, on_rows
@@ -258,9 +258,9 @@ class Pipeline:
             if work.outgoing:
                 await self.send(work.outgoing)
             if work.rejected:
-                await self._call(self.sink.add_rejected, work.rejected)
+                await self.call(self.sink.add_rejected, work.rejected)
             if work.misplaced:
-                await self._call(self.sink.add_misplaced, work.offsets, work.misplaced)
+                await self.call(self.sink.add_misplaced, work.offsets, work.misplaced)
             if work.offsets and not self.over:
                 await self.commit(work.offsets)
             if self._changed and self.as_of is not None:
@@ -279,7 +279,7 @@ class Pipeline:
                 self._changed.add(account)
         for topic, records in fresh.items():
             if records:
-                await self._call(self.sink.add_events, topic, records)
+                await self.call(self.sink.add_events, topic, records)
                 self.counts["accepted"] += len(records)
         self.counts["taken"] += len(events)
 
@@ -287,7 +287,7 @@ class Pipeline:
         accounts = list(missing)
         for at in range(0, len(accounts), ACCOUNTS_A_SLICE):
             these = accounts[at : at + ACCOUNTS_A_SLICE]
-            loaded = await self._call(self.sink.load, these)
+            loaded = await self.call(self.sink.load, these)
             for key, account in restore(these, loaded, self.terms_of).items():
                 mark = loaded.marks.get(key)
                 if mark is not None and mark.checksum == account.checksum:
@@ -302,14 +302,14 @@ class Pipeline:
     async def turn(self, day: int) -> None:
         """The as-of day moves to `day`, if it is later: every account gets its rows up to there."""
         if self.as_of is None or day > self.as_of:
-            self.as_of = await self._call(self.sink.move_as_of, day)
+            self.as_of = await self.call(self.sink.move_as_of, day)
             await self.mend()
 
     async def mend(self) -> None:
         """Write the rows of all our accounts, in memory or not, that lag their events or the as-of day."""
         if self.as_of is None or not self.tenure.owned:
             return
-        lagging = await self._call(self.sink.behind, self.as_of, self.tenure.partitions, self.tenure.owned)
+        lagging = await self.call(self.sink.behind, self.as_of, self.tenure.partitions, self.tenure.owned)
         for at in range(0, len(lagging), ACCOUNTS_A_SLICE):
             async with self._flushing:
                 if self.over:
@@ -350,9 +350,9 @@ class Pipeline:
         for mark in marks:
             before = self._marks.get(mark.account)
             if before is not None and before.first_day < min(mark.first_day, before.as_of + 1):
-                await self._call(self.sink.add_gone, mark, before.first_day)
+                await self.call(self.sink.add_gone, mark, before.first_day)
         if marks:
-            await self._call(self.sink.add_marks, marks)
+            await self.call(self.sink.add_marks, marks)
         for mark in marks:
             self._marks[mark.account] = mark
             self._changed.discard(mark.account)
@@ -363,15 +363,18 @@ class Pipeline:
         sizes = [len(block.last_event_time) for block in blocks]
         rows = snapshot(columns) | {"day": columns["day"]}
         rows["version"] = np.repeat(np.array([versions[account] for account in accounts], dtype=np.uint64), sizes)
-        await self._call(self.sink.add_rows, accounts, sizes, rows)
+        await self.call(self.sink.add_rows, accounts, sizes, rows)
         self.counts["rows"] += len(rows["day"])
         if self.on_rows is not None and self.as_of is not None:
-            await self.on_rows(Snapshot(accounts, sizes, rows, self.as_of))
+            await self.on_rows(self, Snapshot(accounts, sizes, rows, self.as_of))
 
     # --- the sink's thread -------------------------------------------------------------------------------
 
-    async def _call(self, call: Callable[..., T], *args: Any) -> T:
-        """Run a blocking call of the sink; one that is unavailable is tried until it is not, which holds all back."""
+    async def call(self, call: Callable[..., T], *args: Any) -> T:
+        """Run a blocking call of the sink; one that is unavailable is tried until it is not, which holds all back.
+
+        Raises CancelledError if the tenure is over before.
+        """
         pause, longest = RETRY_S
         while not self.over:
             try:

@@ -15,11 +15,11 @@ from sink.serve import Server
 from sink.store import Store
 from streams.accounts import restore
 from streams.agents import dead_letter_topics, now_ms
-from streams.alerts import rewrite
 from streams.broker import PARTITIONS, EmbeddedBroker, Progress, Window
 from streams.connectors.files import Source
 from streams.core.metrics import iso
 from streams.feeder import Fed, Feeder
+from streams.rewrite import rewrite
 from streams.run import WorkerProcesses
 from streams.settings import Settings
 
@@ -35,6 +35,13 @@ class Watch(NamedTuple):
     rows: Callable[[int, int], None]  # accounts
 
 
+def _nothing(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+QUIET = Watch(_nothing, _nothing, _nothing)
+
+
 class Replayed(NamedTuple):
     """What a replay did: what became of the input, the as-of day, and seconds a stage."""
 
@@ -43,51 +50,72 @@ class Replayed(NamedTuple):
     seconds: dict[str, float]
 
 
-def replay(
-    settings: Settings, sources: Sequence[Source], *, as_of: int | None = None, workers: int = 1, watch: Watch
-) -> Replayed:
-    """Feed the sources to workers on an embedded broker, wait until every row is right, evaluate the rules once.
+class Replay:
+    """A pipeline over files, open: an embedded broker with workers on it, and the store that they write to."""
 
-    The as-of day moves to `as_of`, or to the day of the last accepted event. Interrupted at any moment, it can be
-    run again. Raises ConfigurationError if the as-of day is before the first event, SellerpulseError for no event.
-    """
-    with ExitStack() as stack:
-        store = connect(settings.clickhouse.url)
-        stack.callback(store.close)
-        pipe = stack.enter_context(_open(settings, workers))
+    def __init__(self, settings: Settings, store: Store, pipe: "Pipe", url: str) -> None:
+        self.store, self.url = store, url
+        self._settings, self._pipe = settings, pipe
+
+    def run(self, sources: Sequence[Source], *, as_of: int | None = None, watch: Watch) -> Replayed:
+        """Feed the sources, wait until every row is right, evaluate the rules once over the drained rows.
+
+        The as-of day moves to `as_of`, or to the day of the last accepted event. Interrupted at any moment, it can
+        be run again. Raises ConfigurationError if that day is before the first event, SellerpulseError for no event.
+        """
         clock = _Stopwatch()
-        fed = pipe.feed(sources, watch)
+        fed = self._pipe.feed(sources, watch)
         clock.lap("feed")
-        pipe.drain(watch)
+        self._pipe.drain(watch)
         clock.lap("drain")
-        day = _as_of_day(store, fed, as_of)
-        pipe.settle(store, day, watch)
+        day = _as_of_day(self.store, fed, as_of)
+        self._pipe.settle(self.store, day, watch)
         clock.lap("rows")
-        rewrite_alerts(settings, store, day)
+        rewrite(
+            self.store, self._settings.alerts.rules, day,
+            load=lambda accounts: restore(accounts, self.store.load(accounts), self._settings.metrics.terms_of),
+            version=self.store.next_epoch() << 40,
+        )  # fmt: skip
         clock.lap("alerts")
         return Replayed(fed, day, clock.seconds)
+
+
+@contextmanager
+def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterator[Replay]:
+    """A `Replay` for the block. An embedded database is served by this process, on loopback at `port`, to the workers."""
+    with ExitStack() as stack:
+        url = settings.clickhouse.url
+        if not is_server(url):
+            url = f"{stack.enter_context(Server(url, port=port)).url}/{DATABASE}"
+        store = connect(settings.clickhouse.url)
+        stack.callback(store.close)
+        broker = EmbeddedBroker(DATA_TOPICS)
+        stack.callback(broker.close)
+        theirs = settings.model_copy(
+            update={
+                "kafka": settings.kafka.model_copy(update={"bootstrap": broker.bootstrap}),
+                "clickhouse": settings.clickhouse.model_copy(update={"url": url}),
+            }
+        )
+        processes = stack.enter_context(WorkerProcesses(theirs, workers))
+        pipe = Pipe(broker.bootstrap, settings.kafka.group, processes)
+        stack.callback(pipe.close)
+        yield Replay(settings, store, pipe, url)
 
 
 class Pipe:
     """An embedded broker with workers on it, fed from this process."""
 
-    def __init__(self, broker: EmbeddedBroker, settings: Settings, workers: WorkerProcesses) -> None:
+    def __init__(self, bootstrap: str, group: str, workers: WorkerProcesses) -> None:
         every = [(topic, partition) for topic in DATA_TOPICS for partition in range(PARTITIONS)]
-        self._progress = Progress(broker.bootstrap, settings.kafka.group, every)
+        self._progress = Progress(bootstrap, group, every)
         self._workers = workers
         window = Window(self._progress, while_waiting=workers.check)
-        self._feeder = Feeder(broker.bootstrap, Codec(), clock=now_ms, window=window)
+        self._feeder = Feeder(bootstrap, Codec(), clock=now_ms, window=window)
 
     def feed(self, sources: Sequence[Source], watch: Watch) -> Fed:
         """Send all of the sources; returns when the broker has them."""
-        total = sum(source.size for source in sources)
-        read = dict.fromkeys(sources, 0)
-
-        def progress(source: Source, done: int) -> None:
-            read[source] = done
-            watch.fed(sum(read.values()), total)
-
-        return self._feeder.feed(sources, progress)
+        return self._feeder.feed(sources, watch.fed)
 
     def drain(self, watch: Watch) -> None:
         """Wait until all that was sent is durable."""
@@ -116,22 +144,6 @@ class Pipe:
         self._progress.close()
 
 
-@contextmanager
-def _open(settings: Settings, workers: int) -> Iterator[Pipe]:
-    """A broker and workers for the block. An embedded database is served to them by this process."""
-    with ExitStack() as stack:
-        url = settings.clickhouse.url
-        if not is_server(url):
-            url = f"{stack.enter_context(Server(url, port=0)).url}/{DATABASE}"
-        broker = EmbeddedBroker(DATA_TOPICS)
-        stack.callback(broker.close)
-        theirs = settings.with_(kafka={"bootstrap": broker.bootstrap}, clickhouse={"url": url})
-        processes = stack.enter_context(WorkerProcesses(theirs, workers))
-        pipe = Pipe(broker, theirs, processes)
-        stack.callback(pipe.close)
-        yield pipe
-
-
 def _as_of_day(store: Store, fed: Fed, asked: int | None) -> int:
     """The as-of day that is due, never before the stored one."""
     stored, first = store.as_of(), store.first_day()
@@ -143,14 +155,6 @@ def _as_of_day(store: Store, fed: Fed, asked: int | None) -> int:
     if asked is None and fed.last_ms is not None:
         days.append(fed.last_ms // MS_A_DAY)
     return max(days)
-
-
-def rewrite_alerts(settings: Settings, store: Store, as_of: int) -> None:
-    """Evaluate the rules once over all rows, day by day."""
-    rewrite(
-        store, settings.alerts.rules, as_of,
-        lambda accounts: restore(accounts, store.load(accounts), settings.metrics.terms_of),
-    )  # fmt: skip
 
 
 class _Stopwatch:

@@ -35,10 +35,11 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 
-# A date, an order 105-5880207-7148202 or 02-671663252, a Brazilian tax number or postcode, an ISBN.
+# A date or two, an order 105-5880207-7148202, 02-671663252 or 08-12345-12345, a Brazilian tax number or postcode, an ISBN.
 _NO_PHONE = re.compile(
-    r"(?<!\d)(?<!\d[./-])(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)?\d\d|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2}"
-    r"|\d{3}-\d{7}-\d{7}|0\d-\d{9}|\d{3}\.\d{3}\.\d{3}-\d\d|\d{5}-\d{3}|97[89]-?\d(?:-?\d){8}-?\d)(?![./-]?\d)"
+    r"(?<!\d)(?<!\d[./-])(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)?\d\d(?:-\d{1,2}\1\d{1,2}\1(?:19|20)?\d\d)?"
+    r"|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2}"
+    r"|\d{3}-\d{7}-\d{7}|0\d-\d{9}|\d\d-\d{5}-\d{5}|\d{3}\.\d{3}\.\d{3}-\d\d|\d{5}-\d{3}|97[89]-?\d(?:-?\d){8}-?\d)(?![./-]?\d)"
 )
 _GAP = r"[ \t\u00A0.()/\u2010-\u2015-]{0,3}"
 _RUN = re.compile(
@@ -59,7 +60,7 @@ _GROUPED = re.compile(  # groups joined by "-": whoever writes digits so writes 
     r"|0[1-9](?:-\d\d){4}"  # France
     r"|0\d{1,4}-\d{1,4}-\d{4}"  # Japan, China, Turkey, Australia
     r"|0800-\d{3}-\d{3,4}"  # free of charge
-    r"|00[1-9]\d{0,2}(?:-\d{1,8}){2,6}"  # a foreigner's
+    r"|00-?[1-9]\d{0,2}(?:-\d{8,11}|(?:-\d{1,8}){2,6})"  # a foreigner's
 )
 _SPACED = re.compile(r"[5-9]\d\d \d{3} \d{3}|[69]\d\d \d\d \d\d \d\d")  # Spain, Portugal, Poland
 # Less certain: not after a word for an order.

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import FEEDBACK_KINDS, MS_A_DAY, ORDER_KINDS
-from streams.core.calendar import Account, AccountId
+from schemas.rows import AccountId
+from streams.core.calendar import Account
 from streams.core.metrics import Terms, iso
 from tests.fold import add, fold, rows_of
 from tests.reference import ReferenceSettings, seller_daily

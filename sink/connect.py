@@ -1,0 +1,166 @@
+"""From the address of a database to its store: a folder, or a ClickHouse server over HTTP.
+
+Place in the flow: what a command or a worker calls once. What goes wrong here is mostly the address, so every error
+is one line that names the place, and never holds the password.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.binding import quote_identifier
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from clickhouse_connect.driver.httputil import get_pool_manager
+
+from schemas.errors import ConfigurationError, Unavailable
+from sink.embedded import MARKER, SESSION_SETTINGS, open_embedded
+from sink.schema import migrate
+from sink.store import Store
+
+CONNECT_WITHIN_S = 5
+FORM = "http[s]://[user[:password]@]host:port/database"
+
+_UNKNOWN_TABLE, _UNKNOWN_DATABASE, _ACCESS_DENIED = 60, 81, 497
+_WRONG_USER = frozenset((192, 193, 194, 516))
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+def connect(url: str, *, create: bool = True) -> Store:
+    """The store at this address, its tables as this version needs them. Blocks for some seconds at most.
+
+    Unless `create`, for commands that only read: nothing is created or changed, and no database is an error. Raises
+    ConfigurationError for an address that is wrong or holds something else, Unavailable for no answer.
+    """
+    address = _address(url)
+    place = url if address is None else str(address)
+    client = _embedded(Path(url).expanduser(), create) if address is None else _server(address, create)
+    try:
+        with _one_line(place):
+            if create:
+                migrate(client)
+            else:
+                client.command("SELECT count() FROM schema_versions")
+    except BaseException:
+        client.close()
+        raise
+    return Store(client)
+
+
+def _embedded(path: Path, create: bool) -> Client:
+    if not create and not (path / MARKER).is_file():
+        raise ConfigurationError(f"{path} {'is no Sellerpulse database' if path.exists() else 'does not exist'}")
+    return open_embedded(path)
+
+
+@dataclass(frozen=True)
+class _Address:
+    """Where a server is. Its text has no password."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}/{self.database}"
+
+
+def is_server(url: str) -> bool:
+    """Whether this is the address of a server, not a folder."""
+    return "://" in url
+
+
+def _address(url: str) -> _Address | None:
+    """The parts of a server's address, None for a folder."""
+    if not is_server(url):
+        return None
+    with suppress(ValueError):  # its words would show what stands where a port should, perhaps of a password
+        parts = urlsplit(url)
+        database = unquote(parts.path.strip("/"))
+        plain = not (parts.query or parts.fragment or "/" in database)
+        if parts.scheme in ("http", "https") and parts.hostname and database and plain:
+            return _Address(
+                parts.scheme, parts.hostname, parts.port or (8443 if parts.scheme == "https" else 8123),
+                *_credentials(parts), database,
+            )  # fmt: skip
+    raise ConfigurationError(
+        f"the database's address is not of the form {FORM} (percent-encode what is special in a password)"
+    )
+
+
+def _credentials(parts: SplitResult) -> tuple[str, str]:
+    return unquote(parts.username or "default"), unquote(parts.password or "")
+
+
+def _server(address: _Address, create: bool) -> Client:
+    with _one_line(str(address)):
+        try:
+            return _client(address, address.database)
+        except Error as failed:
+            if failed.code != _UNKNOWN_DATABASE or not create:
+                raise
+            outside = _client(address, None)
+        try:
+            outside.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(address.database)}")
+        finally:
+            outside.close()
+        return _client(address, address.database)
+
+
+def _client(address: _Address, database: str | None) -> Client:
+    options: dict[str, Any] = {}
+    if address.host in _LOOPBACK:
+        options["pool_mgr"] = get_pool_manager()  # not by the proxy that the environment may name
+    client = clickhouse_connect.get_client(
+        interface=address.scheme, host=address.host, port=address.port, username=address.user,
+        password=address.password, database=database, connect_timeout=CONNECT_WITHIN_S,
+        autogenerate_session_id=False,  # nothing is kept between statements
+        **options,
+    )  # fmt: skip
+    offered = client.server_settings
+    if "session_timezone" in offered and not offered["session_timezone"].readonly:
+        client.set_client_setting("session_timezone", SESSION_SETTINGS["session_timezone"])
+    return client
+
+
+@contextmanager
+def _one_line(place: str) -> Iterator[None]:
+    """The driver's exceptions while connecting, as ours."""
+    try:
+        yield
+    except ClickHouseError as failed:
+        code = getattr(failed, "code", None)
+        if code in _WRONG_USER:
+            raise ConfigurationError(f"{place}: wrong user or password") from failed
+        if code in (_UNKNOWN_DATABASE, _UNKNOWN_TABLE):
+            raise ConfigurationError(f"{place} is no Sellerpulse database") from failed
+        if code == _ACCESS_DENIED:
+            raise ConfigurationError(f"{place}: {message_of(failed)}") from failed
+        raise Unavailable(f"{place} cannot be used: {_reason(failed)}") from failed
+
+
+def message_of(failed: BaseException) -> str:
+    """What the engine said, on one line, without the driver's words before it and the version after it."""
+    text = " ".join(str(failed).split()).rpartition("DB::Exception: ")[2]
+    for behind in (" (version ", " (for url ", ", server response: ", " Expected one of: "):
+        text = text.partition(behind)[0]
+    return text[:1000]
+
+
+def _reason(failed: BaseException) -> str:
+    """The operating system's word for why there was no answer, else the engine's."""
+    cause: BaseException | None = failed
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        reason = getattr(cause, "reason", None)
+        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+    return message_of(failed)

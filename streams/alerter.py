@@ -1,0 +1,77 @@
+"""Alerts of a live worker: what the newest rows change, once each, to the topic, the tables and the receivers."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import orjson
+
+from schemas.rows import AccountId, AlertChange, AlertRow
+from streams.alerts import AlertBook, as_json, change_of
+from streams.core.rules import Rule
+from streams.pipeline import Outgoing, Pipeline, Snapshot
+from streams.receivers import Receiver, Receivers
+
+TOPIC = "alerts"
+
+
+class AlertStore(Protocol):
+    """What alerts need of a store. Calls block."""
+
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state."""
+
+    def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
+        """Write the new state of alerts, then what changed."""
+
+
+class Alerter:
+    """Evaluates the rules on every changed row of the as-of day.
+
+    `told` is awaited after rows are written and before their marks: a crash in between restates the account, and the
+    change is found again with the same id. So each change goes out at least once.
+    """
+
+    def __init__(self, rules: Iterable[Rule], receivers: Callable[[], list[Receiver]]) -> None:
+        self._rules = tuple(rules)
+        self._make_receivers = receivers
+        self._receivers: Receivers | None = None
+        self._book: tuple[Pipeline, AlertBook] | None = None
+
+    async def told(self, pipeline: Pipeline, store: AlertStore, snapshot: Snapshot) -> None:
+        """Rows were written: send and store what they change about alerts."""
+        book = self._book_of(pipeline)
+        if unknown := book.unknown(snapshot.accounts):
+            book.learn(unknown, await pipeline.call(store.alerts, unknown, True))
+        last = np.cumsum(snapshot.sizes) - 1  # an account's rows end with the as-of day's
+        columns = {name: values[last] for name, values in snapshot.columns.items()}
+        accounts = [pipeline.accounts[account] for account in snapshot.accounts]
+        changed = book.changes(snapshot.as_of, columns["version"], columns, accounts)
+        if not changed:
+            return
+        await pipeline.send([_record(alert) for alert in changed])
+        await pipeline.call(store.add_alerts, changed, [change_of(alert, snapshot.as_of) for alert in changed])
+        for alert in changed:
+            self._receivers_in_loop().notify(as_json(alert))
+
+    def _book_of(self, pipeline: Pipeline) -> AlertBook:
+        """The book of this tenure: another's is forgotten with its accounts."""
+        if self._book is None or self._book[0] is not pipeline:
+            self._book = pipeline, AlertBook(self._rules)
+        return self._book[1]
+
+    def _receivers_in_loop(self) -> Receivers:
+        if self._receivers is None:
+            self._receivers = Receivers(self._make_receivers())
+        return self._receivers
+
+    async def close(self) -> None:
+        """Give the receivers a moment for what is under way."""
+        if self._receivers is not None:
+            await asyncio.shield(self._receivers.close())
+
+
+def _record(alert: AlertRow) -> Outgoing:
+    key = f"{alert.seller_id}|{alert.marketplace_id}".encode()
+    return Outgoing(TOPIC, None, key, orjson.dumps(as_json(alert)), [])

@@ -1,0 +1,175 @@
+"""Alerts: verdicts become rows of `alerts` and `alert_history`, and of those what is told to people.
+
+Place in the flow: after the rows are written and before their marks, so that a crash in between restates the account
+and finds the alert again. `AlertBook` serves a live worker, row by row as they change; what a replay does is in
+`rewrite`. Knows metric rules alone, leaves the alerts of `OTHER_RULES` as they are, and notifies nobody itself.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.events import MS_A_DAY
+from schemas.rows import AccountId, AlertChange, AlertRow
+from streams.core.calendar import Account
+from streams.core.evidence import Evidence
+from streams.core.metrics import METRIC_BY_NAME, Columns
+from streams.core.rules import OTHER_RULES, QUIET, SEVERITIES, Rule, Verdicts, alert_id, judge
+
+ORDERS_SHOWN = 100
+
+
+def change_of(alert: AlertRow, day: int) -> AlertChange:
+    """The change, noticed on an as-of day, that brought an alert into its state."""
+    return AlertChange(
+        alert.alert_id, day, alert.rule, alert.seller_id, alert.marketplace_id, alert.state, alert.value, alert.version
+    )
+
+
+def new_alert(account: AccountId, rule: Rule, since: int, version: int) -> AlertRow:
+    """An alert on that first breach day of which nothing else is known yet."""
+    return AlertRow(
+        alert_id(rule.name, *account, rule.subject, since), rule.name, *account, rule.subject, "firing",
+        "", None, 0.0, since * MS_A_DAY, None, [], 0, version,
+    )  # fmt: skip
+
+
+def judged(alert: AlertRow, verdicts: Verdicts, row: int, orders: list[str]) -> AlertRow:
+    """The alert in breach as a row shows it, with the orders behind it."""
+    return alert._replace(
+        severity=SEVERITIES[verdicts.severity[row]],
+        value=value_of(verdicts, row),
+        threshold=float(verdicts.threshold[row]),
+        order_ids=orders[:ORDERS_SHOWN],
+        order_count=len(orders),
+    )
+
+
+def resolved(alert: AlertRow, day: int, value: float | None) -> AlertRow:
+    """The alert out of breach since a day; severity, threshold and orders stay those of the breach."""
+    return alert._replace(state="resolved", value=value, resolved_at=day * MS_A_DAY)
+
+
+def value_of(verdicts: Verdicts, row: int) -> float | None:
+    """The value that a row was judged by, None for null."""
+    value = float(verdicts.value[row])
+    return None if np.isnan(value) else value
+
+
+def as_json(alert: AlertRow) -> dict[str, Any]:
+    """The alert in its new state, for the topic `alerts` and receivers: times ISO-8601, in `text` one sentence."""
+    told = alert._asdict()
+    del told["version"], told["gone"]
+    return told | {"since": _iso(alert.since), "resolved_at": _iso(alert.resolved_at), "text": _sentence(alert)}
+
+
+def _iso(time_ms: int | None) -> str | None:
+    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _sentence(alert: AlertRow) -> str:
+    """Printable whatever the ids hold: it ends in logs and chats."""
+    metric = METRIC_BY_NAME.get(alert.subject)
+    fraction = metric is not None and metric.unit == "fraction"
+    value, edge = (
+        "unknown" if number is None else f"{100 * number:.4g} %" if fraction else f"{number:.6g}"
+        for number in (alert.value, alert.threshold)
+    )
+    orders = f"; {alert.order_count} order{'s' * (alert.order_count != 1)} behind it" if alert.order_count else ""
+    state = f"{alert.severity} since {(_iso(alert.since) or '')[:10]}"
+    if alert.resolved_at is not None:
+        state = f"resolved on {(_iso(alert.resolved_at) or '')[:10]}, was {state}"
+    who = f"Seller {alert.seller_id} on {alert.marketplace_id}"
+    text = f"{who}: {alert.rule} is {value}, threshold {edge}, {state}{orders}."
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+# --- as they happen ------------------------------------------------------------------------------------------
+
+
+class AlertBook:
+    """The alerts that fire on a worker's accounts, and what the newest rows change about them.
+
+    A cache of the store: `learn` what is stored of an account before its first `changes`, `forget` it with the
+    account. Each change comes out once; if the worker dies before it is stored, the next owner finds it again.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._known: dict[AccountId, dict[str, AlertRow]] = {}  # by the rule's name
+
+    def unknown(self, accounts: Iterable[AccountId]) -> list[AccountId]:
+        """Those whose firing alerts have yet to be learnt."""
+        return [account for account in accounts if account not in self._known]
+
+    def learn(self, accounts: Iterable[AccountId], firing: Iterable[AlertRow]) -> None:
+        """Of these accounts these alerts fire, and no others."""
+        for account in accounts:
+            self._known[account] = {}
+        for alert in firing:
+            if alert.rule not in OTHER_RULES:
+                self._known[alert.seller_id, alert.marketplace_id][alert.rule] = alert
+
+    def forget(self, accounts: Iterable[AccountId]) -> None:
+        """These accounts are somebody else's, or out of memory."""
+        for account in accounts:
+            self._known.pop(account, None)
+
+    def changes(
+        self, day: int, version: npt.ArrayLike, columns: Columns, accounts: Sequence[Account]
+    ) -> list[AlertRow]:
+        """Alerts in their new state, by what the rows of the as-of day say: one row an account, known accounts all.
+
+        A breach without an alert fires one since that day, an alert whose rule is not in breach (or no more a rule)
+        is resolved on that day, one whose severity is another now fires with it; all else is silence.
+
+        `version` is that of the rows: fencing epoch, then number of accepted events, of each account. An alert's is
+        that plus the day: of any two changes that one owner sees, the later has more events or a later day and never
+        less of either, so the latest wins, an older epoch's never does, and what is written again is the same row.
+        (Other content under a known event_id is no more events: versions are equal then, the last written stands.)
+        """
+        marketplaces = np.array([account.id[1] for account in accounts], dtype=object)
+        versions = np.broadcast_to(np.asarray(version, dtype=np.uint64) + np.uint64(day), len(accounts))
+        evidence: dict[AccountId, Evidence] = {}
+        changed: list[AlertRow] = []
+        for rule, verdicts in zip(self._rules, judge(self._rules, columns, marketplaces).values(), strict=True):
+            for row, account in self._in_question(verdicts, accounts):
+                known = self._known[account.id].get(rule.name)
+                severity = int(verdicts.severity[row])
+                if severity == (SEVERITIES.index(known.severity) if known else QUIET):
+                    continue
+                alert = known or new_alert(account.id, rule, day, 0)
+                if severity == QUIET:
+                    alert = resolved(alert, day, value_of(verdicts, row))
+                else:
+                    told = evidence.setdefault(account.id, Evidence(account))
+                    alert = judged(alert, verdicts, row, told.orders_behind(rule, day))
+                changed.append(self._note(alert, int(versions[row])))
+        return changed + self._without_rule(day, versions, accounts)
+
+    def _in_question(self, verdicts: Verdicts, accounts: Sequence[Account]) -> Iterator[tuple[int, Account]]:
+        """The rows that are in breach or whose account has alerts."""
+        for row, (account, breach) in enumerate(zip(accounts, verdicts.breach.tolist(), strict=True)):
+            if breach or self._known[account.id]:
+                yield row, account
+
+    def _without_rule(self, day: int, versions: npt.NDArray[Any], accounts: Sequence[Account]) -> list[AlertRow]:
+        names = {rule.name for rule in self._rules}
+        return [
+            self._note(resolved(alert, day, None), int(versions[row]))
+            for row, account in enumerate(accounts)
+            for alert in list(self._known[account.id].values())
+            if alert.rule not in names
+        ]
+
+    def _note(self, alert: AlertRow, version: int) -> AlertRow:
+        alert = alert._replace(version=version)
+        known = self._known[alert.seller_id, alert.marketplace_id]
+        if alert.state == "firing":
+            known[alert.rule] = alert
+        else:
+            known.pop(alert.rule, None)
+        return alert

@@ -1,0 +1,1 @@
+"""Files, reports and requests in, events out: typed, masked, and each with its original bytes."""

@@ -1,0 +1,156 @@
+"""Files in, events out: finds out what each file is, before anything is written, and reads it when asked.
+
+Its place in the flow: the first step. What a file holds is typed and masked here; whether an event is acceptable is
+held against the clock by whoever feeds it on.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from stat import S_ISREG
+from zoneinfo import ZoneInfo
+
+from schemas.errors import ConfigurationError
+from streams.connectors.avro import MAGIC, check_avro, read_avro
+from streams.connectors.feedback_report import Account, account_of, is_feedback_report, read_feedback_report
+from streams.connectors.input import BOM, Progress, Record, peek
+from streams.connectors.jsonl import read_jsonl
+from streams.connectors.olist import check_olist, is_olist, read_olist
+
+__all__ = ["FORMATS", "Record", "ReportOptions", "Source", "find_sources"]
+
+FORMATS = ("jsonl", "avro", "olist", "feedback-report")
+_KNOWN = "JSON Lines (one event a line), Avro container, Olist data set or feedback report"
+_HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What files do not say of themselves: `--format`, and for reports `--seller`, `--marketplace`, `--timezone`."""
+
+    format: str | None = None
+    seller: str | None = None
+    marketplace: str | None = None
+    timezone: str = "UTC"
+
+
+@dataclass
+class Source:
+    """One input file, or the folder of one data set. `size` is in bytes, as `read` reports its progress."""
+
+    path: Path
+    format: str
+    size: int
+    _reader: Callable[[Progress, Counter[str]], Iterator[Record]] = field(repr=False)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Rows that are no event and no fault, by why; complete once `read` is exhausted."""
+
+    def read(self, progress: Progress) -> Iterator[Record]:
+        """Everything in it, in its order; may be called again. Raises FileDamaged after the good part, nothing else."""
+        self.left_out.clear()
+        yield from self._reader(progress, self.left_out)
+        progress(self.size)
+
+
+def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
+    """What `paths` hold; a folder stands for the files in it and below, by name, hidden ones left out.
+
+    Looks at every file's beginning. Raises ConfigurationError, one line that names the file, for one that is missing,
+    unreadable, empty, of no known format or without what its report lacks: then nothing should be written.
+    """
+    if options.format is not None and options.format not in FORMATS:
+        raise ConfigurationError(f"unknown format {options.format}: one of {', '.join(FORMATS)}")
+    zone = _zone(options.timezone)
+    sources: list[Source] = []
+    for path in paths:
+        before = len(sources)
+        sources += (_source(found, options, zone) for found in _expand(path, set()))
+        if len(sources) == before:
+            raise ConfigurationError(f"{path}: a folder with nothing to read in it")
+    return sources
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError) as wrong:  # unknown, a folder of the zone database, no name at all
+        raise ConfigurationError(f"unknown timezone {name}: give a name like Europe/Berlin") from wrong
+
+
+def _expand(path: Path, seen: set[Path]) -> Iterator[Path]:
+    """A file or a data set's folder itself, or what a folder holds. Folders met again, through links, are skipped."""
+    try:
+        if not path.is_dir() or is_olist(path):
+            yield path
+            return
+        if (resolved := path.resolve()) in seen:
+            return
+        seen.add(resolved)
+        children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    except OSError as wrong:
+        raise ConfigurationError(f"{path}: {wrong.strerror}") from wrong
+    for child in children:
+        yield from _expand(child, seen)
+
+
+def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
+    if path.is_dir():
+        if options.format not in (None, "olist"):
+            raise ConfigurationError(f"{path}: an Olist data set and not {options.format}")
+        return Source(path, "olist", check_olist(path), partial(read_olist, path))
+    size = _size(path)
+    head, is_intact = peek(path, _HEAD_BYTES)
+    if is_intact and not head.removeprefix(BOM).strip():
+        raise ConfigurationError(f"{path}: empty")
+    match options.format or _format(path, head):
+        case "jsonl":
+            return Source(path, "jsonl", size, lambda progress, _: read_jsonl(path, progress))
+        case "avro" if head.startswith(MAGIC[: len(head)]):
+            check_avro(path)
+            return Source(path, "avro", size, lambda progress, _: read_avro(path, progress))
+        case "feedback-report" if is_feedback_report(head):
+            account = _account(path, options, zone)
+            return Source(path, "feedback-report", size, lambda *_: read_feedback_report(path, account))
+        case "olist":
+            raise ConfigurationError(f"{path}: an Olist data set is a folder with its three tables in it")
+        case None:
+            raise ConfigurationError(f"{path}: unknown format: no {_KNOWN}")
+        case told:
+            raise ConfigurationError(f"{path}: not {told}")
+
+
+def _size(path: Path) -> int:
+    """The size of a regular file that can be opened. Raises ConfigurationError for anything else."""
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise ConfigurationError(f"{path}: not a regular file")
+        path.open("rb").close()
+        return status.st_size
+    except OSError as wrong:
+        raise ConfigurationError(f"{path}: {wrong.strerror}") from wrong
+
+
+def _format(path: Path, head: bytes) -> str | None:
+    """The format that content and name speak for; content decides where the name does not."""
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
+    suffix = suffixes[-1] if suffixes else ""
+    if head.startswith(MAGIC) or suffix == ".avro":
+        return "avro"
+    if path.name.startswith("olist_") and suffix == ".csv":
+        return "olist"
+    if suffix in (".jsonl", ".ndjson"):
+        return "jsonl"
+    start = head.removeprefix(BOM).lstrip()
+    is_document = start[:1] == b"[" or start.split(b"\n", 1)[0].strip() == b"{"  # JSON, but no event a line
+    if not is_document and (start[:1] == b"{" or suffix == ".json"):
+        return "jsonl"
+    return "feedback-report" if is_feedback_report(head) else None
+
+
+def _account(path: Path, options: ReportOptions, zone: ZoneInfo) -> Account:
+    if not options.seller or not options.marketplace:
+        raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller and --marketplace")
+    return account_of(path, options.seller, options.marketplace, zone)

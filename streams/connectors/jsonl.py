@@ -1,0 +1,78 @@
+"""JSON Lines: one event a line, as SPEC section 3 says. One bad line never stops the rest."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orjson import JSONDecodeError, loads
+
+from schemas.errors import FileDamaged
+from schemas.events import Refusal, from_json
+from streams.connectors.input import BOM, RECORD_KEPT, RECORD_MAX, Progress, Record, chunks
+from streams.core.privacy import mask_event
+
+
+def read_jsonl(path: Path, progress: Progress) -> Iterator[Record]:
+    """Every line's event or refusal; blank lines are none. Raises FileDamaged after the last whole line."""
+    number = 0
+    for lines, position in _lines(path):
+        for raw in lines:  # plain and long: this loop bounds how fast a file is fed
+            number += 1
+            try:
+                if len(raw) > RECORD_MAX:
+                    yield Record(Refusal(f"a line over {RECORD_MAX} bytes", None), raw[:RECORD_KEPT], number)
+                    continue
+                item = from_json(loads(raw))
+            except (JSONDecodeError, RecursionError):
+                if (record := _second_look(raw, number)) is not None:
+                    yield record
+                continue
+            if item[0] == "feedback" or item[0] == "surveys":  # a Refusal's first is its reason
+                mask_event(item[0], item[1])  # type: ignore[arg-type]
+            yield Record(item, raw, number)
+        progress(position)
+
+
+def _second_look(raw: bytes, number: int) -> Record | None:
+    """What becomes of a line that is no JSON as it stands: nothing if it is blank."""
+    if number == 1 and raw.startswith(BOM):
+        raw = raw.removeprefix(BOM)
+    if not raw.strip():
+        return None
+    try:
+        raw.decode()
+        item = from_json(loads(raw))
+    except UnicodeDecodeError:
+        return Record(Refusal("not UTF-8", None), raw, number)
+    except JSONDecodeError as wrong:
+        return Record(Refusal(f"not JSON: {wrong.msg}", None), raw, number)
+    except RecursionError:
+        return Record(Refusal("nested too deep", None), raw, number)
+    if not isinstance(item, Refusal):
+        mask_event(*item)
+    return Record(item, raw, number)
+
+
+def _lines(path: Path) -> Iterator[tuple[list[bytes], int]]:
+    """Lines in batches, with the bytes of the file consumed. Of a line too long, RECORD_MAX + 1 bytes come."""
+    rest = b""
+    position = 0
+    try:
+        for chunk, position in chunks(path):
+            lines = chunk.split(b"\n")
+            lines[0] = rest + lines[0]
+            rest = lines.pop()[: RECORD_MAX + 1]
+            yield lines, position
+    except FileDamaged:
+        if _is_whole(rest):
+            yield [rest], position
+        raise
+    if rest:
+        yield [rest], position
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line that is the last before the damage lost nothing to it."""
+    try:
+        return isinstance(loads(line), dict)
+    except JSONDecodeError:
+        return False

@@ -1,0 +1,240 @@
+"""Rules on metrics: which rows are in breach, and which alerts that makes.
+
+`judge` holds rows of any number of accounts and days against the rules at once; `history` reads the alerts that were
+off dense days. The orders behind an alert are found in `evidence`; what is done about it is said in `streams.alerts`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from streams.core.metrics import METRICS, Array, Columns
+
+Severity = Literal["info", "warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+QUIET = -1  # the severity of what is not in breach; others are an index of SEVERITIES
+Comparison = Literal["<", "<=", ">", ">="]
+# A threshold met exactly is told right: a rate is one division of whole numbers, rounded as its literal is.
+_BEYOND: dict[str, Callable[[Any, Any], Any]] = {
+    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
+}  # fmt: skip
+
+# What a rule can be about: every metric that is a number.
+NUMERIC = tuple(m.name for m in METRICS if m.type in ("UInt32", "UInt8", "Int64", "Nullable(Float64)"))
+
+# The rules of SPEC section 7 that are about cases and sources: their names are taken.
+OTHER_RULES = frozenset(("negative_feedback", "case_overdue", "case_closing", "case_follow_up", "source_silent"))
+
+
+class Level(NamedTuple):
+    """Beyond this threshold, that severity."""
+
+    threshold: float
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A metric, and the minimum sample without which it says nothing: column -> at least.
+
+    Columns can be added up in a minimum: `{"positive_90d + negative_90d": 20}`.
+    """
+
+    metric: str
+    minimum: Mapping[str, float] = field(default_factory=dict)
+
+    def columns(self) -> set[str]:
+        """The columns it reads."""
+        return {self.metric}.union(*(addends(text) for text in self.minimum))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """In breach where any condition's metric lies beyond a level's threshold; of several levels the severest.
+
+    `levels` go from mild to severe. `silences` names rules that say less in the same row. `marketplaces` gives
+    other thresholds, one a level. Raises ValueError for levels out of order.
+    """
+
+    name: str
+    conditions: tuple[Condition, ...]
+    comparison: Comparison
+    levels: tuple[Level, ...]
+    silences: tuple[str, ...] = ()
+    marketplaces: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ranks = [SEVERITIES.index(level.severity) for level in self.levels]
+        if not self.conditions or not ranks or any(b <= a for a, b in pairwise(ranks)):
+            raise ValueError("needs a metric, and levels from mild to severe")
+        severer = _BEYOND[self.comparison[0]]
+        for thresholds in ([level.threshold for level in self.levels], *self.marketplaces.values()):
+            if len(thresholds) != len(ranks) or not all(severer(b, a) for a, b in pairwise(thresholds)):
+                raise ValueError(f"needs {len(ranks)} thresholds, the severer one harder to reach by {self.comparison}")
+
+    @property
+    def subject(self) -> str:
+        """What its alerts are about."""
+        return self.conditions[0].metric
+
+    def columns(self) -> set[str]:
+        """The columns it reads."""
+        return set[str]().union(*(condition.columns() for condition in self.conditions))
+
+
+def addends(text: str) -> list[str]:
+    """The columns of a minimum.
+
+    >>> addends("positive_90d + negative_90d")
+    ['positive_90d', 'negative_90d']
+    """
+    return [term.strip() for term in text.split("+")]
+
+
+def _rule(
+    name: str, metric: str, comparison: Comparison, threshold: float, severity: Severity, **minimum: float
+) -> Rule:
+    return Rule(name, (Condition(metric, minimum),), comparison, (Level(threshold, severity),))
+
+
+def _of_ratings(name: str, comparison: Comparison, threshold: float, *silences: str) -> Rule:
+    enough = {"positive_90d + neutral_90d + negative_90d": 20}
+    levels = (Level(threshold, "warning"),)
+    return Rule(name, (Condition(f"{name}_90d", enough),), comparison, levels, silences)
+
+
+def _of_defects(name: str, threshold: float, severity: Severity, **minimum: float) -> Rule:
+    """Either of the two rates: without the orders that the marketplace fulfils, and over all."""
+    conditions = tuple(
+        Condition(f"order_defect_rate{of}_60d", {f"odr_{fact}{of}_60d": n for fact, n in minimum.items()})
+        for of in ("_seller", "")
+    )
+    return Rule(name, conditions, ">=", (Level(threshold, severity),))
+
+
+DEFAULT_RULES: tuple[Rule, ...] = (
+    _of_ratings("negative_rate", ">", 0.05, "positive_rate", "average_stars"),
+    _of_ratings("positive_rate", "<", 0.95),
+    _of_ratings("average_stars", "<", 4.5),
+    _of_defects("order_defect_rate", 0.01, "critical", orders=30, defects=2),
+    _of_defects("order_defect_rate_near", 0.005, "warning", orders=200),
+    Rule("cs_score", (Condition("cs_score", {"cs_is_current": 1}),), "<", (Level(8.0, "info"), Level(6.0, "warning"))),
+    _rule("cs_running_score", "cs_running_score", "<", 6.0, "warning", cs_running_conversations=10),
+    _rule("buy_box_points", "buy_box_points_per_order_90d", "<", 94, "warning", received_orders_90d=50),
+    _rule("buy_box_points_negative", "buy_box_points_90d", "<", 0, "critical", received_orders_90d=20),
+    _rule("feedback_coverage", "feedback_per_100_orders_90d", "<", 1, "info", orders_90d=500),
+)
+
+
+# --- judgement -----------------------------------------------------------------------------------------------
+
+
+class Verdicts(NamedTuple):
+    """What a rule says of n rows: severity (QUIET: no breach), and the value and the threshold it was held against."""
+
+    severity: Array
+    value: Array
+    threshold: Array
+
+    @property
+    def breach(self) -> Array:
+        """Which rows are in breach."""
+        result: Array = self.severity > QUIET
+        return result
+
+
+def judge(rules: Iterable[Rule], columns: Columns, marketplaces: Array) -> dict[str, Verdicts]:
+    """The verdicts of each rule on n rows, by the rule's name.
+
+    `columns` is what `metrics.snapshot` gives, NaN for null, which is never a breach; `marketplaces` the
+    marketplace_id of each row. A rule that is silenced is in no breach; being silenced does not keep it from
+    silencing others.
+    """
+    rules = list(rules)
+    found = {rule.name: _judge(rule, columns, marketplaces) for rule in rules}
+    silenced: dict[str, Array] = {}
+    for rule in rules:
+        for name in rule.silences:
+            silenced[name] = found[rule.name].breach | silenced.get(name, False)
+    for name, where in silenced.items():
+        if name in found:
+            found[name] = found[name]._replace(severity=np.where(where, QUIET, found[name].severity))
+    return found
+
+
+def _judge(rule: Rule, columns: Columns, marketplaces: Array) -> Verdicts:
+    severity = np.full(len(marketplaces), QUIET, dtype=np.int8)
+    value = np.full(len(marketplaces), np.nan)
+    thresholds = [_threshold(rule, level, marketplaces) for level in range(len(rule.levels))]
+    threshold = thresholds[0].copy()
+    for condition in rule.conditions:
+        here = np.asarray(columns[condition.metric], dtype=np.float64)
+        enough = _enough(condition, columns)
+        value = np.where(np.isnan(value), here, value)
+        for (_, name), edge in zip(rule.levels, thresholds, strict=True):
+            rank = SEVERITIES.index(name)
+            worse = enough & _BEYOND[rule.comparison](here, edge) & (severity < rank)
+            severity[worse], value[worse], threshold[worse] = rank, here[worse], edge[worse]
+    return Verdicts(severity, value, threshold)
+
+
+def _threshold(rule: Rule, level: int, marketplaces: Array) -> Array:
+    edges = np.full(len(marketplaces), float(rule.levels[level].threshold))
+    for marketplace, thresholds in rule.marketplaces.items():
+        edges[marketplaces == marketplace] = thresholds[level]
+    return edges
+
+
+def _enough(condition: Condition, columns: Columns) -> Array:
+    enough: Array = np.asarray(True)
+    for text, least in condition.minimum.items():
+        sample = sum(np.asarray(columns[term], dtype=np.float64) for term in addends(text))
+        enough = enough & (sample >= least)
+    return enough
+
+
+# --- the alerts that were ------------------------------------------------------------------------------------
+
+
+class Run(NamedTuple):
+    """An alert as it was, in rows: where it began or changed severity, its last row in breach, the first one after.
+
+    `account` is the position of the account; `resolved` is None while the account's last row is in breach.
+    """
+
+    account: int
+    turns: Array
+    last: int
+    resolved: int | None
+
+
+def history(severity: Array, sizes: Sequence[int] | Array) -> list[Run]:
+    """Each maximal run of days in breach, in the order of the rows.
+
+    Rows are dense and sorted by day, `sizes[i]` (at least one) of account i after those of the accounts before it.
+    """
+    lengths = np.asarray(sizes, dtype=np.int64)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    before, after = np.roll(severity, 1), np.roll(severity, -1)
+    before[starts] = after[ends - 1] = QUIET
+    breach = severity > QUIET
+    turns = np.flatnonzero(breach & (severity != before))
+    begins = np.flatnonzero(before[turns] == QUIET)
+    lasts = np.flatnonzero(breach & (after == QUIET))
+    accounts = np.searchsorted(ends, lasts, side="right")
+    return [
+        Run(int(account), of_run, int(last), int(last) + 1 if last + 1 < ends[account] else None)
+        for account, of_run, last in zip(accounts, np.split(turns, begins)[1:], lasts, strict=True)
+    ]
+
+
+def alert_id(rule: str, seller_id: str, marketplace_id: str, subject: str, first_breach_day: int) -> str:
+    """16 hexadecimal digits, the same wherever and whenever the alert is found."""
+    words = json.dumps([rule, seller_id, marketplace_id, subject, first_breach_day])
+    return hashlib.blake2b(words.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,176 @@
+"""The tables `[[alerts.rules]]`: what is said of rules, merged by name over the default rules.
+
+Place in the flow: read by `settings`. A rule is checked here against the catalogue, with a hint where a name is
+misspelt; what it means is in `core.rules`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from math import isfinite
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, model_validator
+
+from streams.core.rules import (
+    DEFAULT_RULES,
+    NUMERIC,
+    OTHER_RULES,
+    SEVERITIES,
+    Comparison,
+    Condition,
+    Level,
+    Rule,
+    Severity,
+    addends,
+)  # fmt: skip
+from streams.sections import Section, Text
+
+
+def unknown(word: str, known: Iterable[str]) -> str:
+    """ "unknown", and the known word that was perhaps meant."""
+    close = get_close_matches(word, list(known), n=1)
+    return f'unknown, did you mean "{close[0]}"?' if close else "unknown"
+
+
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _metric(name: str) -> str:
+    if name not in NUMERIC:
+        raise ValueError(f'metric "{name}" is {unknown(name, NUMERIC)}')
+    return name
+
+
+def _sum(text: str) -> str:
+    return " + ".join(_metric(name) for name in addends(text))
+
+
+def _thresholds(value: Any) -> dict[Severity, float] | float:
+    numbers = value.values() if isinstance(value, dict) and value.keys() <= set(SEVERITIES) else (value,)
+    if not numbers or not all(type(number) in (int, float) and isfinite(number) for number in numbers):
+        raise ValueError("must be a number, or numbers by severity: { info = 8.0, warning = 6.0 }")
+    thresholds: dict[Severity, float] | float = value
+    return thresholds
+
+
+Number = Annotated[float, AfterValidator(_finite)]
+MetricName = Annotated[str, AfterValidator(_metric)]
+Minimum = dict[Annotated[str, AfterValidator(_sum)], Number]
+Thresholds = Annotated[dict[Severity, float] | float, PlainValidator(_thresholds)]
+
+_DEFAULTS = {rule.name: rule for rule in DEFAULT_RULES}
+
+
+class ConditionTable(Section):
+    """One of the conditions of a rule that has several."""
+
+    metric: MetricName
+    minimum: Minimum = Field(default_factory=dict)
+
+
+class RuleTable(Section):
+    """What is said of a rule; what is not said stays as in the default rule of that name.
+
+    A rule of one condition says `metric` and `minimum`, one of several `conditions`. A threshold is a number, or
+    one for each severity: { info = 8.0, warning = 6.0 }; so are those of `marketplaces`, by marketplace.
+    """
+
+    name: Text
+    enabled: bool = True
+    metric: MetricName | None = None
+    minimum: Minimum | None = None
+    conditions: tuple[ConditionTable, ...] | None = None
+    comparison: Comparison | None = None
+    threshold: Thresholds | None = None
+    severity: Severity | None = None
+    silences: tuple[str, ...] | None = None
+    marketplaces: dict[Text, Thresholds] = Field(default_factory=dict)
+    _rule: Rule = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _put_together(self) -> Self:
+        try:
+            self._rule = self._over(_DEFAULTS.get(self.name))
+        except ValueError as wrong:
+            raise ValueError(f'rule "{self.name}" {wrong}') from wrong
+        return self
+
+    @property
+    def rule(self) -> Rule:
+        """What was said, over the default rule of that name."""
+        return self._rule
+
+    def _over(self, base: Rule | None) -> Rule:
+        if self.name in OTHER_RULES:
+            raise ValueError("is about cases or sources, not about a metric, and cannot be changed")
+        comparison = self.comparison or (base.comparison if base else None)
+        if comparison is None or (base is None and self.threshold is None):
+            raise ValueError("is new, and needs metric, comparison and threshold")
+        levels = self._levels(base.levels if base else ())
+        silences = self.silences if self.silences is not None else base.silences if base else ()
+        there = {name: _by_level(given, levels) for name, given in self.marketplaces.items()}
+        return Rule(self.name, self._conditions(base.conditions if base else ()), comparison, levels, silences, there)
+
+    def _conditions(self, before: tuple[Condition, ...]) -> tuple[Condition, ...]:
+        if self.conditions is not None and (self.metric, self.minimum) == (None, None):
+            return tuple(Condition(each.metric, each.minimum) for each in self.conditions)
+        if self.conditions is not None or (self.metric is None and self.minimum is not None and len(before) > 1):
+            raise ValueError("has several conditions: say conditions = [{ metric = ..., minimum = { ... } }, ...]")
+        if self.metric is not None:
+            return (Condition(self.metric, self.minimum or {}),)
+        return tuple(replace(each, minimum=self.minimum) for each in before) if self.minimum is not None else before
+
+    def _levels(self, before: tuple[Level, ...]) -> tuple[Level, ...]:
+        if isinstance(self.threshold, dict) and self.severity is None:
+            return tuple(Level(self.threshold[s], s) for s in SEVERITIES if s in self.threshold)
+        if self.threshold is None and self.severity is None:
+            return before
+        if isinstance(self.threshold, dict) or len(before) > 1:
+            raise ValueError("has several severities: say threshold = { info = ..., warning = ... } without severity")
+        base = before[0] if before else Level(0.0, "warning")
+        if self.threshold is None:
+            return (base._replace(severity=self.severity or base.severity),)
+        return (Level(self.threshold, self.severity or base.severity),)
+
+
+def _by_level(given: dict[Severity, float] | float, levels: tuple[Level, ...]) -> tuple[float, ...]:
+    """A marketplace's thresholds, one a level; a severity that it does not say has the threshold of elsewhere."""
+    severities = [level.severity for level in levels]
+    by_severity = given if isinstance(given, dict) else dict.fromkeys(severities[:1], given)
+    if (len(levels) > 1 and not isinstance(given, dict)) or not by_severity.keys() <= set(severities):
+        raise ValueError(f"has the severities {', '.join(severities)}: marketplaces say one threshold for each")
+    return tuple(by_severity.get(level.severity, level.threshold) for level in levels)
+
+
+class Alerts(Section):
+    """The rules in force: the default ones as changed, then others, without those that are off."""
+
+    tables: tuple[RuleTable, ...] = Field(default=(), alias="rules")
+    _rules: tuple[Rule, ...] = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _put_together(self) -> Self:
+        tables = {table.name: table for table in self.tables}
+        if len(tables) < len(self.tables):
+            raise ValueError("a rule is there twice")
+        rules = _DEFAULTS | {name: table.rule for name, table in tables.items()}
+        for rule in rules.values():
+            for name in rule.silences:
+                if name not in rules:
+                    raise ValueError(f'rule "{rule.name}" silences "{name}", which is {unknown(name, rules)}')
+        try:
+            TopologicalSorter({rule.name: rule.silences for rule in rules.values()}).prepare()
+        except CycleError as wrong:
+            raise ValueError(f"rules silence each other: {', '.join(wrong.args[1])}") from wrong
+        self._rules = tuple(rule for name, rule in rules.items() if name not in tables or tables[name].enabled)
+        return self
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in force."""
+        return self._rules

@@ -1,0 +1,155 @@
+"""Settings: what a file, the environment and flags say, held against what there is to say.
+
+Place in the flow: read once by the command, passed down by the composition root. Reads one file and the environment
+it is given, connects to nothing. Whatever is wrong is a ConfigurationError of one line that says where it was said,
+which key and why, never the value: it may be a secret.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import ConfigurationError
+from streams.ruletables import Alerts, unknown
+from streams.sections import ClickHouse, Kafka, Metrics, Receivers, Section
+
+PREFIX = "SELLERPULSE_"
+FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
+NOT_SETTINGS = frozenset((FILE_VARIABLE, f"{PREFIX}CI"))
+DEFAULT_FILE = Path("sellerpulse.toml")
+
+
+class Settings(Section):
+    """Everything that can be set. Frozen; can be pickled."""
+
+    kafka: Kafka = Kafka()
+    clickhouse: ClickHouse = ClickHouse()
+    metrics: Metrics = Metrics()
+    alerts: Alerts = Alerts()
+    receivers: Receivers = Receivers()
+
+
+def load_settings(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings: flags beat environment beats file beats defaults, key by key; a list is one value.
+
+    Without `path` the file is that of SELLERPULSE_SETTINGS, else ./sellerpulse.toml if there. `overrides` are nested
+    as the sections are, None says nothing. A variable is SELLERPULSE_SECTION__KEY, its value as it is or, for lists
+    and tables, JSON; marketplaces keep their case. Raises ConfigurationError.
+    """
+    environ = os.environ if environ is None else environ
+    said = _Said()
+    if path is None and environ.get(FILE_VARIABLE):
+        path = Path(environ[FILE_VARIABLE])
+    if path is not None or DEFAULT_FILE.exists():
+        said.add((), _read(path or DEFAULT_FILE), str(path or DEFAULT_FILE))
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(PREFIX) and variable not in NOT_SETTINGS:
+            said.add(_path_of(variable), _parsed(variable, text), variable)
+    said.add((), overrides or {}, "command line")
+    try:
+        return Settings.model_validate(said.values)
+    except ValidationError as wrong:
+        raise ConfigurationError(said.complaint(wrong)) from None  # nothing of what was said goes further
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as failed:
+        raise ConfigurationError(f"{path} cannot be read: {failed.strerror}") from failed
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as wrong:
+        raise ConfigurationError(f"{path} is not TOML: {wrong}") from None
+
+
+def _path_of(variable: str) -> tuple[str, ...]:
+    parts = variable.removeprefix(PREFIX).split("__")
+    return tuple(
+        part if before == "MARKETPLACES" else part.lower() for before, part in zip(["", *parts], parts, strict=False)
+    )
+
+
+def _parsed(variable: str, text: str) -> Any:
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise ConfigurationError(f"{variable} is not JSON") from None
+
+
+class _Said:
+    """What was said, later over earlier, and by whom."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self._by: dict[tuple[str, ...], str] = {}
+
+    def add(self, path: tuple[str, ...], value: Any, by: str) -> None:
+        """Somebody says this value of this key; of a table, each of its keys."""
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                self.add((*path, key), inner, by)
+            return
+        if value is None:
+            return
+        table = self.values
+        for part in path[:-1]:
+            if not isinstance(table.get(part), dict):
+                table[part] = {}
+            table = table[part]
+        table[path[-1]] = value
+        self._by.pop(path, None)
+        self._by[path] = by  # last, so that of several the last one is found
+
+    def complaint(self, wrong: ValidationError) -> str:
+        """The first thing that is wrong, in one line; a misspelt key before the one that is then missing."""
+        errors = wrong.errors(include_url=False, include_input=False)
+        error = min(errors, key=lambda one: one["type"] != "extra_forbidden")
+        key, by = _dotted(error["loc"]), self._who(error["loc"])
+        if error["type"] == "extra_forbidden":
+            return f"{by}: {key} is {unknown(key, map('.'.join, _keys(Settings)))}"
+        said = error["msg"].removeprefix("Value error, ")
+        return " ".join(f"{by}: {key}: {said[:1].lower()}{said[1:]}".split())
+
+    def _who(self, loc: tuple[int | str, ...]) -> str:
+        """Who said the key, or the one that shares most of its path."""
+
+        def shared(path: tuple[str, ...]) -> int:
+            return next(
+                (i for i, (a, b) in enumerate(zip(path, loc, strict=False)) if a != b), min(len(path), len(loc))
+            )
+
+        return self._by[max(reversed(self._by), key=shared)]
+
+
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    """A key as one would write it: alerts.rules[0].minimum.orders_90d."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part != "[key]"]
+    return "".join(parts).removeprefix(".")
+
+
+def _keys(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key that there is, sections too."""
+    for name, field in model.model_fields.items():
+        path = (*at, field.alias or name)
+        yield path
+        for inner in _models_in(field.annotation):
+            yield from _keys(inner, path)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

@@ -1,0 +1,359 @@
+"""Rules: each default one by a table, silencing, marketplaces, the alerts that were, and the orders behind."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import MS_A_DAY
+from schemas.rows import AccountId
+from streams.core.calendar import Account
+from streams.core.evidence import BEHIND, Evidence, orders_behind
+from streams.core.metrics import COUNTER_INDEX, COUNTERS, Array, Terms, snapshot
+from streams.core.rules import (
+    DEFAULT_RULES,
+    NUMERIC,
+    QUIET,
+    SEVERITIES,
+    Comparison,
+    Condition,
+    Level,
+    Rule,
+    alert_id,
+    history,
+    judge,
+)
+from tests.fold import add
+
+MONDAY = 19_002
+RULES = {rule.name: rule for rule in DEFAULT_RULES}
+REST = {
+    "day": MONDAY, "last_event_time": 0, "cs_week_responses": 0, "cs_week_conversations": 0, "cs_week_solved": 0,
+    "cs_shown_week": -1, "cs_shown_conversations": 0, "cs_shown_solved": 0,
+    "points_problem_free": 100, "points_negative": -500, "cs_red_below": 6.0, "cs_yellow_below": 8.0,
+}  # fmt: skip
+
+
+def columns_of(*rows: Mapping[str, float]) -> dict[str, Array]:
+    """Rows by the catalogue, of the counters that each row gives; the others are 0."""
+    names = [counter.name for counter in COUNTERS]
+    return snapshot({name: np.array([row.get(name, REST.get(name, 0)) for row in rows]) for name in [*names, *REST]})
+
+
+def severity(rule: str, **counters: float) -> str | None:
+    verdicts = judge([RULES[rule]], columns_of(counters), np.array(["M"], dtype=object))[rule]
+    found = int(verdicts.severity[0])
+    assert bool(verdicts.breach[0]) == (found != QUIET)
+    return None if found == QUIET else SEVERITIES[found]
+
+
+def score(solved: int, of: int, *, week: int = MONDAY) -> dict[str, float]:
+    return {"cs_shown_week": week, "cs_shown_conversations": of, "cs_shown_solved": solved}
+
+
+# --- the default rules ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rule, counters, expected",
+    [
+        ("negative_rate", {"negative_90d": 2, "positive_90d": 18}, "warning"),
+        ("negative_rate", {"negative_90d": 1, "positive_90d": 18, "neutral_90d": 1}, None),  # exactly 5%
+        ("negative_rate", {"negative_90d": 1, "positive_90d": 18}, None),  # above, but 19 ratings
+        ("negative_rate", {"positive_90d": 20}, None),
+        ("positive_rate", {"neutral_90d": 2, "positive_90d": 37}, "warning"),
+        ("positive_rate", {"neutral_90d": 1, "positive_90d": 19}, None),  # exactly 95%
+        ("positive_rate", {"neutral_90d": 10, "positive_90d": 9}, None),
+        ("positive_rate", {"positive_90d": 20}, None),
+        ("average_stars", {"stars_90d": 89, "positive_90d": 20}, "warning"),
+        ("average_stars", {"stars_90d": 90, "positive_90d": 20}, None),  # exactly 4.5
+        ("average_stars", {"stars_90d": 19, "negative_90d": 19}, None),
+        ("average_stars", {"stars_90d": 100, "positive_90d": 20}, None),
+        ("order_defect_rate", {"odr_orders_60d": 200, "odr_defects_60d": 2}, "critical"),  # exactly 1%
+        ("order_defect_rate", {"odr_orders_60d": 201, "odr_defects_60d": 2}, None),
+        ("order_defect_rate", {"odr_orders_60d": 29, "odr_defects_60d": 5}, None),
+        ("order_defect_rate", {"odr_orders_60d": 30, "odr_defects_60d": 1}, None),
+        ("order_defect_rate", {"odr_orders_seller_60d": 30, "odr_defects_seller_60d": 2,
+                               "odr_orders_60d": 3000, "odr_defects_60d": 2}, "critical"),  # the seller's alone
+        ("order_defect_rate", {"odr_orders_seller_60d": 29, "odr_defects_seller_60d": 29,
+                               "odr_orders_60d": 3000, "odr_defects_60d": 29}, None),
+        ("order_defect_rate", {"odr_orders_60d": 1000}, None),
+        ("order_defect_rate_near", {"odr_orders_60d": 200, "odr_defects_60d": 1}, "warning"),  # exactly 0.5%
+        ("order_defect_rate_near", {"odr_orders_60d": 201, "odr_defects_60d": 1}, None),
+        ("order_defect_rate_near", {"odr_orders_60d": 199, "odr_defects_60d": 199}, None),
+        ("order_defect_rate_near", {"odr_orders_seller_60d": 200, "odr_defects_seller_60d": 1}, "warning"),
+        ("order_defect_rate_near", {"odr_orders_60d": 1000}, None),
+        ("cs_score", score(79, 100), "info"),
+        ("cs_score", score(80, 100), None),  # exactly 8.0
+        ("cs_score", score(159, 200), None),  # 7.95 is shown as 8.0
+        ("cs_score", score(59, 100), "warning"),
+        ("cs_score", score(60, 100), "info"),  # exactly 6.0
+        ("cs_score", score(59, 100, week=MONDAY - 7), None),  # an old week on show
+        ("cs_score", {}, None),
+        ("cs_running_score", {"cs_running_conversations": 10, "cs_running_solved": 5}, "warning"),
+        ("cs_running_score", {"cs_running_conversations": 10, "cs_running_solved": 6}, None),
+        ("cs_running_score", {"cs_running_conversations": 9, "cs_running_solved": 0}, None),
+        ("cs_running_score", {"cs_running_conversations": 10, "cs_running_solved": 10}, None),
+        ("buy_box_points", {"received_orders_90d": 100, "problem_free_orders_90d": 93}, "warning"),
+        ("buy_box_points", {"received_orders_90d": 100, "problem_free_orders_90d": 99, "negative_90d": 1}, None),  # 94
+        ("buy_box_points", {"received_orders_90d": 49}, None),
+        ("buy_box_points", {"received_orders_90d": 50, "problem_free_orders_90d": 50}, None),
+        ("buy_box_points_negative", {"received_orders_90d": 20, "problem_free_orders_90d": 4, "negative_90d": 1},
+         "critical"),
+        ("buy_box_points_negative", {"received_orders_90d": 20, "problem_free_orders_90d": 5, "negative_90d": 1}, None),
+        ("buy_box_points_negative", {"received_orders_90d": 19, "negative_90d": 1}, None),
+        ("buy_box_points_negative", {"received_orders_90d": 20, "problem_free_orders_90d": 20}, None),
+        ("feedback_coverage", {"orders_90d": 501, "positive_90d": 5}, "info"),
+        ("feedback_coverage", {"orders_90d": 500, "positive_90d": 5}, None),  # exactly 1 in a hundred
+        ("feedback_coverage", {"orders_90d": 499}, None),
+        ("feedback_coverage", {"orders_90d": 500, "positive_90d": 50}, None),
+    ],
+)  # fmt: skip
+def test_default_rule_fires_as_the_table_says(rule: str, counters: dict[str, float], expected: str | None) -> None:
+    assert severity(rule, **counters) == expected
+
+
+def test_the_table_has_every_default_rule() -> None:
+    assert list(RULES) == [
+        "negative_rate", "positive_rate", "average_stars", "order_defect_rate", "order_defect_rate_near", "cs_score",
+        "cs_running_score", "buy_box_points", "buy_box_points_negative", "feedback_coverage",
+    ]  # fmt: skip
+
+
+@given(st.integers(20, 10_000_000).flatmap(lambda whole: st.tuples(st.integers(0, whole), st.just(whole))))
+def test_thresholds_are_exact_whatever_the_fraction(drawn: tuple[int, int]) -> None:
+    part, whole = drawn
+    rest = whole - part
+    assert (severity("negative_rate", negative_90d=part, positive_90d=rest) is not None) == (20 * part > whole)
+    assert (severity("positive_rate", neutral_90d=rest, positive_90d=part) is not None) == (20 * part < 19 * whole)
+    defects = severity("order_defect_rate", odr_orders_60d=whole, odr_defects_60d=part)
+    assert (defects is not None) == (100 * part >= whole and part >= 2 and whole >= 30)
+
+
+# --- judgement -----------------------------------------------------------------------------------------------
+
+
+def rule_on(metric: str, comparison: Comparison, *levels: Level, name: str = "mine", **more: Any) -> Rule:
+    return Rule(name, (Condition(metric),), comparison, levels, **more)
+
+
+def markets(*names: str) -> Array:
+    return np.array(names, dtype=object)
+
+
+def test_negative_rate_silences_the_next_two_in_its_own_row() -> None:
+    bad = {"negative_90d": 10, "positive_90d": 10, "stars_90d": 60}
+    lukewarm = {"neutral_90d": 20, "stars_90d": 60}
+    verdicts = judge(DEFAULT_RULES, columns_of(bad, lukewarm), markets("M", "M"))
+    assert verdicts["negative_rate"].breach.tolist() == [True, False]
+    assert verdicts["positive_rate"].breach.tolist() == [False, True]
+    assert verdicts["average_stars"].breach.tolist() == [False, True]
+
+
+def test_a_silenced_rule_still_silences() -> None:
+    warning = Level(0, "warning")
+    rules = [
+        rule_on("negative_90d", ">", warning, name="a", silences=("b",)),
+        rule_on("negative_90d", ">", warning, name="b", silences=("c", "unknown")),
+        rule_on("negative_90d", ">", warning, name="c"),
+    ]
+    verdicts = judge(rules, {"negative_90d": np.array([1])}, markets("M"))
+    assert [name for name, verdict in verdicts.items() if verdict.breach[0]] == ["a"]
+
+
+def test_null_is_never_a_breach() -> None:
+    columns = {name: np.array([np.nan]) for name in NUMERIC}
+    for comparison in ("<", "<=", ">", ">="):
+        for metric in NUMERIC:
+            rule = rule_on(metric, comparison, Level(0, "info"))
+            assert not judge([rule], columns, markets("M"))["mine"].breach[0]
+
+
+def test_marketplaces_have_thresholds_of_their_own() -> None:
+    rule = rule_on(
+        "cs_score", "<", Level(8, "info"), Level(6, "warning"), marketplaces={"DE": (7.0, 5.0), "FR": (9.0, 8.5)}
+    )
+    verdicts = judge([rule], {"cs_score": np.array([7.5, 7.5, 4.0, 7.5])}, markets("UK", "DE", "DE", "FR"))["mine"]
+    assert verdicts.severity.tolist() == [0, QUIET, 1, 1]
+    assert verdicts.threshold.tolist() == [8.0, 7.0, 5.0, 8.5]
+
+
+def test_of_several_conditions_the_worst_is_told() -> None:
+    conditions = (Condition("cs_score"), Condition("cs_running_score"))
+    rule = Rule("mine", conditions, "<", (Level(8, "info"), Level(6, "warning")))
+    columns = {
+        "cs_score": np.array([7.0, 7.0, 9.0, np.nan, np.nan]),
+        "cs_running_score": np.array([6.5, 5.0, 9.5, 5.0, 9.0]),
+    }
+    verdicts = judge([rule], columns, markets(*"MMMMM"))["mine"]
+    assert verdicts.severity.tolist() == [0, 1, QUIET, 1, QUIET]
+    assert verdicts.value.tolist() == [7.0, 5.0, 9.0, 5.0, 9.0]
+    assert verdicts.threshold.tolist() == [8.0, 6.0, 8.0, 6.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        (),
+        (Level(6, "warning"), Level(8, "info")),
+        (Level(6, "info"), Level(8, "warning")),
+        (Level(8, "info"), Level(6, "info")),
+    ],
+)
+def test_levels_go_from_mild_to_severe(levels: tuple[Level, ...]) -> None:
+    with pytest.raises(ValueError, match="needs"):
+        rule_on("cs_score", "<", *levels)
+
+
+def test_no_rows_have_no_verdicts() -> None:
+    columns = {name: np.array([]) for name in NUMERIC}
+    verdicts = judge(DEFAULT_RULES, columns, markets())
+    assert all(len(verdict.breach) == 0 for verdict in verdicts.values())
+    assert history(verdicts["cs_score"].severity, []) == []
+
+
+# --- the alerts that were ------------------------------------------------------------------------------------
+
+
+def naive_history(accounts: list[list[int]]) -> list[tuple[int, list[int], int, int | None]]:
+    """Day by day: (account, rows of changed severity, last row in breach, first row after)."""
+    runs, row = [], 0
+    for account, days in enumerate(accounts):
+        end = row + len(days)
+        for breach, group in groupby(range(row, end), key=lambda at: days[at - row] != QUIET):
+            rows = list(group)
+            if breach:
+                turns = [at for at in rows if at == rows[0] or days[at - row] != days[at - row - 1]]
+                runs.append((account, turns, rows[-1], rows[-1] + 1 if rows[-1] + 1 < end else None))
+        row = end
+    return runs
+
+
+@given(st.lists(st.lists(st.integers(-1, 2), min_size=1, max_size=12), max_size=6))
+def test_history_is_what_a_day_by_day_reading_finds(accounts: list[list[int]]) -> None:
+    severities = np.array([day for days in accounts for day in days], dtype=np.int8)
+    found = [
+        (run.account, run.turns.tolist(), run.last, run.resolved)
+        for run in history(severities, [len(days) for days in accounts])
+    ]
+    assert found == naive_history(accounts)
+
+
+def test_alert_ids_are_stable_and_tell_apart() -> None:
+    assert alert_id("negative_rate", "S1", "M", "negative_rate_90d", 19_000) == "2d8ebe532672dc22"
+    assert alert_id("r", "a|b", "c", "m", 1) != alert_id("r", "a", "b|c", "m", 1)
+    assert alert_id("r", "a", "b", "m", 1) != alert_id("r", "a", "b", "m", 2)
+
+
+# --- the orders behind ---------------------------------------------------------------------------------------
+
+DAY = 19_000  # a Saturday
+
+
+def event(topic: str, subject: str, day: float, **fields: Any) -> dict[str, Any]:
+    common = {
+        "topic": topic, "event_id": f"{topic}-{subject}-{day}-{fields.get('kind')}", "seller_id": "S",
+        "marketplace_id": "M", "event_time": int(day * MS_A_DAY), "source": "test",
+    }  # fmt: skip
+    rest: dict[str, dict[str, Any]] = {
+        "orders": {"order_id": subject, "fulfilment": None, "deliver_by": None, "skus": []},
+        "feedback": {"order_id": subject, "date_only": False}
+        | dict.fromkeys(
+            ("rating", "comment", "agent", "amount", "currency", "root_cause", "arrived_on_time", "item_as_described",
+             "customer_service")
+        ),
+        "surveys": {"conversation_id": subject, "message_id": "m", "buyer_initiated": True, "order_id": None}
+        | dict.fromkeys(("agent", "comment")),
+    }  # fmt: skip
+    return common | rest[topic] | fields
+
+
+def account_of(*events: dict[str, Any], terms: Terms | None = None) -> Account:
+    accounts: dict[AccountId, Account] = {}
+    for one in events:
+        add(accounts, one, terms or Terms())
+    return accounts["S", "M"]
+
+
+def rating(order: str, day: float, stars: int, **fields: Any) -> dict[str, Any]:
+    return event("feedback", order, day, kind="SUBMITTED", rating=stars, **fields)
+
+
+def test_orders_behind_ratings_are_newest_first_and_only_while_they_stand() -> None:
+    account = account_of(
+        rating("one", DAY, 1), rating("two", DAY + 3, 2), rating("three", DAY + 1, 3), rating("five", DAY, 5),
+        event("feedback", "two", DAY + 5, kind="REMOVED"),
+    )  # fmt: skip
+    negative, average = RULES["negative_rate"], RULES["average_stars"]
+    assert orders_behind(account, negative, DAY + 4) == ["two", "one"]
+    assert orders_behind(account, negative, DAY + 5) == ["one"]
+    assert orders_behind(account, average, DAY + 4) == ["two", "three", "one"]
+    assert orders_behind(account, average, DAY + 89) == ["three", "one"]
+    assert orders_behind(account, average, DAY + 90) == ["three"]
+    assert orders_behind(account, rule_on("negative_rate_30d", ">", Level(0, "info")), DAY + 30) == []
+
+
+def test_orders_behind_defects_are_dated_by_the_order_and_the_lag() -> None:
+    account = account_of(
+        event("orders", "claimed", DAY, kind="PLACED"), event("orders", "claimed", DAY + 9, kind="CLAIM_OPENED"),
+        event("orders", "theirs", DAY, kind="PLACED", fulfilment="MARKETPLACE"),
+        event("orders", "theirs", DAY + 1, kind="CHARGEBACK"),
+        event("orders", "good", DAY, kind="PLACED"),
+        terms=Terms(odr_lag_days=10),
+    )  # fmt: skip
+    rule = RULES["order_defect_rate"]
+    assert orders_behind(account, rule, DAY + 9) == []
+    assert orders_behind(account, rule, DAY + 10) == ["claimed", "theirs"]
+    assert orders_behind(account, rule, DAY + 70) == []
+    mine = rule_on("odr_defects_seller_60d", ">", Level(0, "info"))
+    assert orders_behind(account, mine, DAY + 10) == ["claimed"]
+    assert orders_behind(account, rule_on("odr_chargebacks_60d", ">", Level(0, "info")), DAY + 10) == ["theirs"]
+
+
+def test_orders_behind_points_are_received_and_not_problem_free() -> None:
+    account = account_of(
+        event("orders", "fine", DAY, kind="DELIVERED"),
+        event("orders", "late", DAY + 2, kind="DELIVERED", deliver_by=DAY * MS_A_DAY),
+        event("orders", "back", DAY + 1, kind="DELIVERED"), event("orders", "back", DAY + 4, kind="RETURNED"),
+        rating("disliked", DAY + 3, 1),
+    )  # fmt: skip
+    rule = RULES["buy_box_points"]
+    assert orders_behind(account, rule, DAY + 3) == ["disliked", "late"]
+    assert orders_behind(account, rule, DAY + 4) == ["disliked", "late", "back"]
+
+
+def test_orders_behind_the_survey_score_are_those_of_unsolved_conversations() -> None:
+    account = account_of(
+        event("surveys", "c1", DAY, solved=False, order_id="asked"),
+        event("surveys", "c2", DAY, solved=False),  # names no order
+        event("surveys", "c3", DAY, solved=False, order_id="helped"),
+        event("surveys", "c3", DAY + 1, solved=True),
+        event("surveys", "c4", DAY + 1, solved=False, order_id="first"),
+        event("surveys", "c4", DAY + 3, solved=False, order_id="then"),
+    )
+    evidence = Evidence(account)
+    running, weekly = RULES["cs_running_score"], RULES["cs_score"]
+    assert evidence.orders_behind(running, DAY) == ["asked", "helped"]
+    assert evidence.orders_behind(running, DAY + 2) == ["first", "asked"]
+    assert evidence.orders_behind(running, DAY + 3) == ["then", "asked"]
+    assert evidence.orders_behind(weekly, DAY + 1) == []  # the Monday before all of it
+    assert evidence.orders_behind(weekly, DAY + 8) == ["first", "asked"]  # Monday, DAY + 2, saw up to the day before
+    assert evidence.orders_behind(running, DAY + 28) == ["then"]
+
+
+def test_unanswered_questions_have_orders_behind_them() -> None:
+    account = account_of(rating("yes", DAY, 5, arrived_on_time=True), rating("no", DAY, 4, arrived_on_time=False))
+    assert orders_behind(account, rule_on("arrived_on_time_rate_90d", "<", Level(1, "info")), DAY) == ["no"]
+
+
+def test_coverage_has_no_orders_behind() -> None:
+    assert orders_behind(account_of(rating("one", DAY, 1)), RULES["feedback_coverage"], DAY) == []
+
+
+def test_what_is_behind_metrics_is_in_the_catalogue() -> None:
+    assert BEHIND.keys() <= set(NUMERIC)
+    assert {behind.counter for each in BEHIND.values() for behind in each} <= COUNTER_INDEX.keys()

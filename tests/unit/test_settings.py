@@ -1,0 +1,320 @@
+"""Settings: who beats whom, what is refused and in which words, and that no secret is in them."""
+
+import json
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import ConfigurationError
+from streams.core.metrics import Terms
+from streams.core.rules import DEFAULT_RULES, Condition, Level, Rule
+from streams.settings import Settings, load_settings
+
+SECRET = "hunter" + "2"
+
+
+def said(tmp_path: Path, toml: str, **more: Any) -> Settings:
+    path = tmp_path / "pulse.toml"
+    path.write_text(toml)
+    return load_settings(path, **({"environ": {}} | more))
+
+
+def complaint(tmp_path: Path, toml: str, **more: Any) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        said(tmp_path, toml, **more)
+    text = str(refused.value)
+    assert "\n" not in text
+    return text.removeprefix(f"{tmp_path}/")
+
+
+def rules(tmp_path: Path, toml: str) -> dict[str, Rule]:
+    return {rule.name: rule for rule in said(tmp_path, toml).alerts.rules}
+
+
+# --- who beats whom ------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_the_specification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(environ={})
+    assert settings == Settings()
+    assert settings.kafka.bootstrap == "127.0.0.1:9092"
+    assert settings.metrics.terms_of("anywhere") == Terms()
+    assert settings.alerts.rules == DEFAULT_RULES
+    assert (settings.receivers.log, settings.receivers.webhook) == (True, None)
+
+
+def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None:
+    settings = said(
+        tmp_path,
+        '[kafka]\nbootstrap = "file:1"\ngroup = "file"\npartitions = 8\nreplication = 3',
+        environ={"SELLERPULSE_KAFKA__BOOTSTRAP": "environment:1", "SELLERPULSE_KAFKA__GROUP": "environment"},
+        overrides={"kafka": {"bootstrap": "flag:1", "replication": None}},
+    )
+    kafka = settings.kafka
+    assert (kafka.bootstrap, kafka.group, kafka.partitions, kafka.replication) == ("flag:1", "environment", 8, 3)
+    assert kafka.retention_days == 30
+
+
+def test_the_file_is_found_by_flag_then_variable_then_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("sellerpulse", "variable", "flag"):
+        Path(f"{name}.toml").write_text(f'[kafka]\ngroup = "{name}"')
+    variable = {"SELLERPULSE_SETTINGS": "variable.toml"}
+    assert load_settings(environ={}).kafka.group == "sellerpulse"
+    assert load_settings(environ=variable).kafka.group == "variable"
+    assert load_settings(Path("flag.toml"), environ=variable).kafka.group == "flag"
+
+
+def test_the_environment_says_numbers_lists_and_marketplaces(tmp_path: Path) -> None:
+    settings = said(
+        tmp_path,
+        "[metrics.marketplaces.DE]\nodr_lag_days = 3",
+        environ={
+            "SELLERPULSE_CI": "1",
+            "SELLERPULSE_KAFKA__PARTITIONS": "12",
+            "SELLERPULSE_RECEIVERS__LOG": "false",
+            "SELLERPULSE_RECEIVERS__WEBHOOK__URL": "https://example.com/hook",
+            "SELLERPULSE_METRICS__MARKETPLACES__DE__CS_MIN_RESPONSES": "20",
+            "SELLERPULSE_ALERTS__RULES": json.dumps([{"name": "cs_score", "enabled": False}]),
+        },
+    )
+    assert settings.kafka.partitions == 12
+    assert settings.receivers.log is False
+    assert settings.receivers.webhook is not None
+    assert settings.receivers.webhook.timeout_s == 10
+    assert settings.metrics.terms_of("DE") == Terms(odr_lag_days=3, cs_min_responses=20)
+    assert "cs_score" not in [rule.name for rule in settings.alerts.rules]
+
+
+def test_settings_are_frozen_and_travel(tmp_path: Path) -> None:
+    settings = said(tmp_path, '[metrics.marketplaces.DE]\nodr_lag_days = 3\n[[alerts.rules]]\nname = "cs_score"')
+    again = pickle.loads(pickle.dumps(settings))  # noqa: S301  # our own
+    assert again == settings
+    assert again.metrics.terms_of("DE").odr_lag_days == 3
+    assert again.alerts.rules == settings.alerts.rules
+    with pytest.raises(ValueError, match="frozen"):
+        settings.kafka.group = "other"
+
+
+# --- terms ---------------------------------------------------------------------------------------------------
+
+
+def test_metrics_have_every_term_with_its_default() -> None:
+    assert Settings().metrics.model_dump(exclude={"marketplaces"}) == asdict(Terms())
+
+
+def test_marketplaces_differ_from_what_holds_everywhere(tmp_path: Path) -> None:
+    metrics = said(
+        tmp_path, "[metrics]\nmedium_days = 60\ncs_red_below = 5.0\n[metrics.marketplaces.DE]\npoints_negative = -100"
+    ).metrics
+    assert metrics.terms_of("UK") == Terms(medium_days=60, cs_red_below=5.0)
+    assert metrics.terms_of("DE") == Terms(medium_days=60, cs_red_below=5.0, points_negative=-100)
+
+
+@pytest.mark.parametrize(
+    "toml, expected",
+    [
+        ("[metrics]\nshort_days = 0", "metrics.short_days: input should be greater than or equal to 1"),
+        ("[metrics]\nodr_lag_days = -1", "metrics.odr_lag_days: input should be greater than or equal to 0"),
+        ("[metrics]\ncs_yellow_below = 10.5", "metrics.cs_yellow_below: input should be less than or equal to 10"),
+        ("[metrics]\npoints_negative = 500", "metrics.points_negative: input should be less than or equal to 0"),
+        ("[metrics]\ncs_red_below = 9.0", "metrics: cs_red_below is above cs_yellow_below"),
+        ("[metrics.marketplaces.DE]\ncs_yellow_below = 5.0", "metrics: cs_red_below is above cs_yellow_below on DE"),
+        ("[metrics.marketplaces.DE]\nodr_lag = 1", 'metrics.marketplaces.DE.odr_lag is unknown, did you mean "'),
+    ],
+)
+def test_terms_that_cannot_be_are_refused(tmp_path: Path, toml: str, expected: str) -> None:
+    assert complaint(tmp_path, toml).startswith(f"pulse.toml: {expected}")
+
+
+# --- rules ---------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_is_merged_by_name_over_its_default(tmp_path: Path) -> None:
+    found = rules(
+        tmp_path,
+        """
+        [[alerts.rules]]
+        name = "negative_rate"
+        threshold = 0.03
+        marketplaces = { DE = 0.02 }
+
+        [[alerts.rules]]
+        name = "positive_rate"
+        enabled = false
+
+        [[alerts.rules]]
+        name = "cs_score"
+        threshold = { info = 8.5, warning = 7, critical = 5 }
+        marketplaces = { DE = { critical = 4.5 } }
+
+        [[alerts.rules]]
+        name = "feedback_coverage"
+        severity = "warning"
+        minimum = { orders_90d = 100 }
+        """,
+    )
+    default = {rule.name: rule for rule in DEFAULT_RULES}
+    assert found["negative_rate"].levels == (Level(0.03, "warning"),)
+    assert found["negative_rate"].marketplaces == {"DE": (0.02,)}
+    assert found["negative_rate"].conditions == default["negative_rate"].conditions
+    assert found["negative_rate"].silences == ("positive_rate", "average_stars")
+    assert found["cs_score"].levels == (Level(8.5, "info"), Level(7, "warning"), Level(5, "critical"))
+    assert found["cs_score"].marketplaces == {"DE": (8.5, 7, 4.5)}
+    assert found["feedback_coverage"].levels == (Level(1, "warning"),)
+    assert found["feedback_coverage"].conditions == (Condition("feedback_per_100_orders_90d", {"orders_90d": 100}),)
+    assert [*found] == [name for name in default if name != "positive_rate"]
+    assert found["order_defect_rate"] == default["order_defect_rate"]
+
+
+def test_a_rule_of_ones_own_can_be_on_any_number(tmp_path: Path) -> None:
+    found = rules(
+        tmp_path,
+        """
+        [[alerts.rules]]
+        name = "claims"
+        metric = "odr_claims_60d"
+        comparison = ">="
+        threshold = 3
+        minimum = { "orders_30d+orders_90d" = 10 }
+        silences = ["order_defect_rate"]
+
+        [[alerts.rules]]
+        name = "either"
+        conditions = [{ metric = "negative_30d" }, { metric = "negative_90d", minimum = { orders_90d = 5 } }]
+        comparison = ">"
+        threshold = 7
+        severity = "info"
+        """,
+    )
+    assert found["claims"] == Rule(
+        "claims", (Condition("odr_claims_60d", {"orders_30d + orders_90d": 10}),), ">=", (Level(3, "warning"),),
+        silences=("order_defect_rate",),
+    )  # fmt: skip
+    assert found["either"].conditions == (Condition("negative_30d"), Condition("negative_90d", {"orders_90d": 5}))
+
+
+@pytest.mark.parametrize(
+    "table, expected",
+    [
+        ('name = "x"\ntreshold = 3', ': alerts.rules[0].treshold is unknown, did you mean "alerts.rules.threshold"?'),
+        ('name = "negative_rte"', ': alerts.rules[0]: rule "negative_rte" is new, and needs metric, comparison'),
+        ('name = "x"\nmetric = "orders_90d"\ncomparison = ">"', ': alerts.rules[0]: rule "x" is new, and needs metric'),
+        ('name = "x"\nthreshold = 1\ncomparison = ">"', ': alerts.rules[0]: rule "x" needs a metric'),
+        ('name = "x"\nmetric = "oders_90d"', 'rules[0].metric: metric "oders_90d" is unknown, did you mean "orders_90d"?'),
+        ('name = "x"\nmetric = "cs_band"', ': alerts.rules[0].metric: metric "cs_band" is unknown'),
+        ('name = "x"\nminimum = { "orders_90d + oders_30d" = 1 }',
+         'metric "oders_30d" is unknown, did you mean "orders_30d"?'),
+        ('name = "x"\ncomparison = "=="', ": alerts.rules[0].comparison: input should be '<', '<=', '>' or '>='"),
+        ('name = "cs_score"\nthreshold = 7', 'rule "cs_score" has several severities: say threshold = {'),
+        ('name = "cs_score"\nthreshold = { info = 5, warning = 7 }',
+         'rule "cs_score" needs 2 thresholds, the severer one'),
+        ('name = "cs_score"\nmarketplaces = { DE = 7 }', 'rule "cs_score" has the severities info, warning'),
+        ('name = "cs_score"\nmarketplaces = { DE = { critical = 1 } }', 'rule "cs_score" has the severities'),
+        ('name = "order_defect_rate"\nminimum = { odr_orders_60d = 9 }', "has several conditions: say conditions = ["),
+        ('name = "negative_rate"\nthreshold = "high"', ": alerts.rules[0].threshold: must be a number, or numbers by"),
+        ('name = "negative_rate"\nthreshold = nan', ": alerts.rules[0].threshold: must be a number"),
+        ('name = "negative_rate"\nthreshold = { grave = 1 }', ": alerts.rules[0].threshold: must be a number"),
+        ('name = "negative_rate"\nthreshold = {}', ": alerts.rules[0].threshold: must be a number"),
+        ('name = "positive_rate"\nsilences = ["average_star"]',
+         'silences "average_star", which is unknown, did you mean "average_stars"?'),
+        ('name = "positive_rate"\nsilences = ["negative_rate"]', ": alerts: rules silence each other: "),
+        ('name = "case_overdue"\nenabled = false', 'rule "case_overdue" is about cases or sources'),
+        ('name = "cs_score"\n[[alerts.rules]]\nname = "cs_score"', ": alerts: a rule is there twice"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_cannot_be_is_refused(tmp_path: Path, table: str, expected: str) -> None:
+    assert expected in complaint(tmp_path, f"[[alerts.rules]]\n{table}")
+
+
+# --- refusals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "toml, expected",
+    [
+        ("[kafak]\nx = 1", 'pulse.toml: kafak is unknown, did you mean "kafka"?'),
+        ('[kafka]\nbootstrp = "a"', 'pulse.toml: kafka.bootstrp is unknown, did you mean "kafka.bootstrap"?'),
+        ('bootstrap = "a"', 'pulse.toml: bootstrap is unknown, did you mean "kafka.bootstrap"?'),
+        ("[zzz]\nx = 1", "pulse.toml: zzz is unknown"),
+        ('kafka = "a"', "pulse.toml: kafka: input should be a valid dictionary"),
+        ("[kafka]\npartitions = 0", "pulse.toml: kafka.partitions: input should be greater than or equal to 1"),
+        ("[receivers.webhook]\ntimeout_s = 3", "pulse.toml: receivers.webhook.url: field required"),
+        ("[receivers.webhook]\nurls = 3",
+         'pulse.toml: receivers.webhook.urls is unknown, did you mean "receivers.webhook.url"?'),
+        ("[kafka", "pulse.toml is not TOML: "),
+    ],
+)  # fmt: skip
+def test_a_file_is_refused_in_one_line_with_a_hint(tmp_path: Path, toml: str, expected: str) -> None:
+    assert complaint(tmp_path, toml).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "variable, value, expected",
+    [
+        ("SELLERPULSE_KAFKA__BOOTSTRP", "a", 'kafka.bootstrp is unknown, did you mean "kafka.bootstrap"?'),
+        ("SELLERPULSE_KAFAK", "a", 'kafak is unknown, did you mean "kafka"?'),
+        ("SELLERPULSE_KAFKA__PARTITIONS", "many", "kafka.partitions: input should be a valid integer"),
+        ("SELLERPULSE_KAFKA__BOOTSTRAP", "", "kafka.bootstrap: string should have at least 1 character"),
+    ],
+)
+def test_a_variable_is_refused_by_its_name(tmp_path: Path, variable: str, value: str, expected: str) -> None:
+    text = complaint(tmp_path, '[kafka]\nbootstrap = "a"\npartitions = 3', environ={variable: value})
+    assert text.startswith(f"{variable}: {expected}")
+
+
+def test_a_flag_is_refused_as_one(tmp_path: Path) -> None:
+    text = complaint(tmp_path, '[clickhouse]\nurl = "a"', overrides={"clickhouse": {"url": "ftp://host/db"}})
+    assert text.startswith("command line: clickhouse.url: must be a folder or http[s]://")
+
+
+def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"missing\.toml cannot be read: No such file"):
+        load_settings(tmp_path / "missing.toml", environ={})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="is not UTF-8"):
+        load_settings(tmp_path / "binary.toml", environ={})
+
+
+# --- secrets -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        f'[clickhouse]\nurl = "http://me:{SECRET}/x@host:8123/db"',  # the part before "/" looks like a port
+        f'[clickhouse]\nurl = "ftp://me:{SECRET}@host/db"',
+        f'[clickhouse]\nurl = ["{SECRET}"]',
+        f'[receivers.webhook]\nurl = "hooks.example.com/{SECRET}"',
+        f'[kafka]\nschema_registry_url = "{SECRET}"',
+        f'[kafka]\npartitions = "{SECRET}"',
+        f'[kafka]\npasswort = "{SECRET}"',
+    ],
+)
+def test_a_value_is_never_repeated(tmp_path: Path, toml: str) -> None:
+    assert SECRET not in complaint(tmp_path, toml)
+
+
+def test_a_variable_that_is_not_json_is_not_repeated(tmp_path: Path) -> None:
+    text = complaint(tmp_path, "", environ={"SELLERPULSE_RECEIVERS__WEBHOOK": '{"url": "' + SECRET})
+    assert text == "SELLERPULSE_RECEIVERS__WEBHOOK is not JSON"
+
+
+def test_addresses_are_not_shown(tmp_path: Path) -> None:
+    settings = said(
+        tmp_path,
+        f"""
+        [kafka]
+        schema_registry_url = "http://me:{SECRET}@registry:8081"
+        [clickhouse]
+        url = "https://me:{SECRET}@host:8443/db"
+        [receivers.webhook]
+        url = "https://example.com/{SECRET}"
+        """,
+    )
+    assert SECRET not in f"{settings!r} {settings}"
+    assert settings.clickhouse.url == f"https://me:{SECRET}@host:8443/db"
