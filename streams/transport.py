@@ -44,7 +44,7 @@ class Consumer(aiokafka.Consumer):
         """One message per partition with records: its value the list of them, its offset the last one's."""
         records, active = await self._wait_next_records(min(timeout, FETCH_S))
         generation = self.app.consumer_generation_id
-        if records is None or self.should_stop:
+        if self.should_stop:
             return
         if not self.flow_active:
             await self._seek_back()
