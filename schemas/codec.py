@@ -8,6 +8,7 @@ digest orders contents: should two events share an id, the one with the smaller 
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -217,8 +218,14 @@ class Container:
         """The container of (payload, digest) pairs."""
         parts = [self._header]
         for payload, digest in records:
-            parts += (b"\x02", _long(len(payload) + DIGEST_BYTES), payload, digest, self._SYNC)
+            parts += (_one_record_of(len(payload) + DIGEST_BYTES), payload, digest, self._SYNC)
         return b"".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _one_record_of(size: int) -> bytes:
+    """The head of a block: one record, so many bytes."""
+    return _long(1) + _long(size)
 
 
 def _bytes(data: bytes) -> bytes:

@@ -203,7 +203,7 @@ def from_json(data: Any) -> Parsed | Refusal:
     named = data.get("topic")
     fields = _FIELDS.get(named) if type(named) is str else None
     if fields is None:
-        return Refusal(f"unknown topic: {str(named)[:80]}" if named is not None else "no topic", None)
+        return Refusal(f"unknown topic: {named[:80]}" if type(named) is str else "no topic", None)
     topic = cast("Topic", named)
     event: dict[str, Any] = {}
     for name, read, default in fields:

@@ -46,15 +46,19 @@ class Consumer(aiokafka.Consumer):
         generation = self.app.consumer_generation_id
         if self.should_stop:
             return
-        if not self.flow_active:
+        if not self._flows():
             await self._seek_back()
             return
-        for tp, batch in records.items():
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+        for tp, batch in (records or {}).items():
+            if self.app.consumer_generation_id != generation or not self._flows():
                 return
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._to_batch(tp, batch, generation)
+
+    def _flows(self) -> bool:
+        """Whether records may be handed on: not in the middle of a rebalance. Changes while we are suspended."""
+        return self.flow_active
 
     async def _seek_back(self) -> None:
         """What was fetched while the flow stood still is fetched again."""

@@ -61,14 +61,23 @@ class Calendar:
         self.sums = [0] * len(COUNTERS)
         self.steps: dict[int, array[int]] = {}
 
-    def add(self, day: int, counter: int, step: int) -> None:
-        """The counter steps by that much on that day."""
-        of_day = self.steps.get(day)
-        if of_day is None:
-            of_day = self.steps[day] = array("i", _ZEROS)
-        of_day[counter] += step
-        if day <= self.as_of:
-            self.sums[counter] += step
+    def replace(self, before: Points, after: Points) -> int | None:
+        """Steps in place of others; the first day on which that makes a difference, None if on none."""
+        # Half of what an event costs a worker that is catching up, hence the plain loop.
+        steps, sums, as_of, first = self.steps, self.sums, self.as_of, None
+        for point, step in before.items():
+            after[point] = after.get(point, 0) - step
+        for (day, counter), step in after.items():
+            if step:
+                of_day = steps.get(day)
+                if of_day is None:
+                    of_day = steps[day] = array("i", _ZEROS)
+                of_day[counter] += step
+                if day <= as_of:
+                    sums[counter] += step
+                if first is None or day < first:
+                    first = day
+        return first
 
     def move(self, as_of: int) -> None:
         """The as-of day moves forward."""
@@ -124,7 +133,9 @@ class Account:
         known = story.get(fact.event_id) if story is not None else None
         if known is not None and known.rank <= fact.rank:
             return False
-        self._mark_changed(topic is SurveyFact, subject)
+        is_conversation = topic is SurveyFact
+        if (is_conversation, subject) not in self._changed:
+            self._changed[is_conversation, subject] = self._steps_of(is_conversation, subject)
         if story is None:
             story = self.stories[topic][subject] = {}
         story[fact.event_id] = fact
@@ -135,10 +146,6 @@ class Account:
         else:
             self._remember_times()
         return True
-
-    def _mark_changed(self, is_conversation: bool, subject: str) -> None:
-        if (is_conversation, subject) not in self._changed:
-            self._changed[is_conversation, subject] = self._steps_of(is_conversation, subject)
 
     def _meet(self, time_ms: int) -> None:
         day = time_ms // MS_A_DAY
@@ -170,8 +177,10 @@ class Account:
         """The spans of one story."""
         if is_conversation:
             return conversation_says(self.stories[SurveyFact].get(subject, {}).values())
-        orders = self.stories[OrderFact].get(subject, {}).values()
-        return order_says(orders, self.stories[FeedbackFact].get(subject, {}).values(), self.terms.receipt_days)
+        orders, feedback = self.stories[OrderFact].get(subject), self.stories[FeedbackFact].get(subject)
+        if not orders and not feedback:
+            return []
+        return order_says((orders or {}).values(), (feedback or {}).values(), self.terms.receipt_days)
 
     def _steps_of(self, is_conversation: bool, subject: str) -> Points:
         return points(self.says(is_conversation, subject), self._spreads)
@@ -183,13 +192,9 @@ class Account:
         """
         calendar = self._calendar
         for (is_conversation, subject), before in self._changed.items():
-            steps = self._steps_of(is_conversation, subject)
-            for point, step in before.items():
-                steps[point] = steps.get(point, 0) - step
-            for (day, counter), step in steps.items():
-                if step:
-                    calendar.add(day, counter, step)
-                    self._touch(day)
+            first = calendar.replace(before, self._steps_of(is_conversation, subject))
+            if first is not None:
+                self._touch(first)
             if is_conversation:
                 self._weeks = None
         self._changed.clear()

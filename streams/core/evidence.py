@@ -3,11 +3,11 @@
 Data first: which facts are behind which metric; then the search for them. Reads an account, changes nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from streams.core.calendar import Account
-from streams.core.metrics import COUNTER_INDEX, COUNTERS, MONDAY, WINDOWS, Fact
+from streams.core.calendar import Account, Story
+from streams.core.metrics import COUNTER_INDEX, COUNTERS, FOREVER, MONDAY, WINDOWS, Fact
 from streams.core.rules import Rule
 from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact, Span, SurveyFact
 
@@ -55,6 +55,10 @@ BEHIND: dict[str, tuple[Behind, ...]] = {
 }  # fmt: skip
 
 
+_UNTROUBLED = frozenset(("PLACED", "SHIPPED", "DELIVERED"))
+FOREVER_MS = FOREVER * MS_A_DAY
+
+
 class Evidence:
     """What an account's stories say, read once for any number of questions. The account must not change meanwhile."""
 
@@ -93,8 +97,9 @@ class Evidence:
         if conversations not in self._said:
             said = self._said[conversations] = {}
             stories = self._account.stories
-            subjects = stories[SurveyFact] if conversations else stories[OrderFact] | stories[FeedbackFact]
-            for subject in subjects:
+            for subject in (
+                stories[SurveyFact] if conversations else _troubled(stories[OrderFact], stories[FeedbackFact])
+            ):
                 for span in self._account.says(conversations, subject):
                     said.setdefault(span.fact, []).append((subject, span))
         return self._said[conversations]
@@ -104,6 +109,17 @@ class Evidence:
         answers: Iterable[SurveyFact] = self._account.stories[SurveyFact][conversation].values()
         told = [a for a in answers if a.order_id is not None and a.time_ms < (day + 1) * MS_A_DAY]
         return max(told, key=lambda answer: answer[:2]).order_id if told else None
+
+
+def _troubled(orders: Mapping[str, Story], feedback: Mapping[str, Story]) -> Iterator[str]:
+    """The orders that can be behind anything. Nine of ten cannot, and reading their stories is what takes time."""
+    for order in orders | feedback:
+        rated, events = feedback.get(order, {}).values(), orders.get(order, {}).values()
+        promised = min((event.deliver_by for event in events if event.deliver_by is not None), default=FOREVER_MS)
+        if any((event.rating or 5) <= 3 or False in (event.answers or ()) for event in rated) or any(
+            event.kind not in _UNTROUBLED or event.time_ms > promised for event in events
+        ):
+            yield order
 
 
 def orders_behind(account: Account, rule: Rule, day: int) -> list[str]:

@@ -35,7 +35,8 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 
-# A date or two, an order 105-5880207-7148202, 02-671663252 or 08-12345-12345, a Brazilian tax number or postcode, an ISBN.
+# A date or two, an order (105-5880207-7148202, 02-671663252, 08-12345-12345), a Brazilian tax number or postcode,
+# an ISBN.
 _NO_PHONE = re.compile(
     r"(?<!\d)(?<!\d[./-])(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)?\d\d(?:-\d{1,2}\1\d{1,2}\1(?:19|20)?\d\d)?"
     r"|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2}"

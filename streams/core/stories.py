@@ -15,7 +15,11 @@ MS_A_DAY = 86_400_000
 
 
 class OrderFact(NamedTuple):
-    """What the metrics need of an event on topic `orders`. Story order is (time_ms, event_id)."""
+    """What the metrics need of an event on topic `orders`.
+
+    Facts sort in story order, (time_ms, event_id): Python compares str by code point, which is the order of the
+    UTF-8 bytes, and the rank, a hash, tells apart events of two topics that are equal in both.
+    """
 
     time_ms: int
     event_id: str
@@ -89,7 +93,7 @@ def order_says(
     The story is read day by day; at the end of each day that has events, `_State.facts` says what is true from that
     day until the story's next one. What stays true goes on as one span.
     """
-    story: list[OrderFact | FeedbackFact] = sorted([*orders, *feedback], key=_in_story_order)
+    story: list[OrderFact | FeedbackFact] = sorted([*orders, *feedback])
     state = _State(receipt_days)
     spans: list[Span] = []
     going_on: dict[tuple[Fact, int, int], int] = {}
@@ -109,10 +113,6 @@ def order_says(
             going_on.setdefault(what, start)
     spans += [Span(*what, start, FOREVER) for what, start in going_on.items()]
     return spans
-
-
-def _in_story_order(event: AnyFact) -> tuple[int, str]:
-    return event[:2]  # Python compares str by code point, which is the order of the UTF-8 bytes
 
 
 _STARS: tuple[Fact, ...] = ("stars", "negative", "negative", "neutral", "positive", "positive")
@@ -236,7 +236,7 @@ class _State:
 
 def conversation_says(surveys: Iterable[SurveyFact]) -> list[Span]:
     """The spans of a conversation's story: every answer is a response; the latest speaks for the conversation."""
-    story = sorted(surveys, key=_in_story_order)
+    story = sorted(surveys)
     spans: list[Span] = []
     for i, event in enumerate(story):
         day = event.time_ms // MS_A_DAY
