@@ -129,7 +129,9 @@ class Store:
 
     def first_day(self) -> int | None:
         """The day of the first event, None if there is none."""
-        firsts = " UNION ALL ".join(f"SELECT min(event_time) AS t, count() AS n FROM {t}" for t in EVENT_TABLES.values())
+        firsts = " UNION ALL ".join(
+            f"SELECT min(event_time) AS t, count() AS n FROM {t}" for t in EVENT_TABLES.values()
+        )
         rows = self._rows(f"SELECT toRelativeDayNum(minIf(t, n > 0)) FROM ({firsts}) HAVING sum(n) > 0")
         return int(rows[0][0]) if rows else None
 

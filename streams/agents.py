@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 REVOKE_S = 8.0  # for a last flush, within the session time-out
 TURN_S = 0.5  # how often the clock is looked at
 
+
 class Store(Sink, AlertStore, Protocol):
     """What a worker needs of a store beside what its pipelines do. Calls block."""
 

@@ -44,9 +44,7 @@ class Feeder:
     `clock` gives epoch ms. Raises Unavailable if Kafka does not take what is sent.
     """
 
-    def __init__(
-        self, bootstrap: str, codec: Codec, *, clock: Callable[[], int], window: Window | None = None
-    ) -> None:
+    def __init__(self, bootstrap: str, codec: Codec, *, clock: Callable[[], int], window: Window | None = None) -> None:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,

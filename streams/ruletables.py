@@ -5,7 +5,6 @@ misspelt; what it means is in `core.rules`.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from math import isfinite
@@ -109,8 +108,9 @@ class RuleTable(Section):
         if self.name in OTHER_RULES:
             raise ValueError("is about cases or sources, not about a metric, and cannot be changed")
         comparison = self.comparison or (base.comparison if base else None)
-        if comparison is None or (base is None and self.threshold is None):
-            raise ValueError("is new, and needs metric, comparison and threshold")
+        if comparison is None or (base is None and (self.threshold is None or not (self.metric or self.conditions))):
+            said = unknown(self.name, _DEFAULTS)
+            raise ValueError(f"is {said} (one of your own needs metric, comparison and threshold)")
         levels = self._levels(base.levels if base else ())
         silences = self.silences if self.silences is not None else base.silences if base else ()
         there = {name: _by_level(given, levels) for name, given in self.marketplaces.items()}
@@ -121,9 +121,10 @@ class RuleTable(Section):
             return tuple(Condition(each.metric, each.minimum) for each in self.conditions)
         if self.conditions is not None or (self.metric is None and self.minimum is not None and len(before) > 1):
             raise ValueError("has several conditions: say conditions = [{ metric = ..., minimum = { ... } }, ...]")
-        if self.metric is not None:
-            return (Condition(self.metric, self.minimum or {}),)
-        return tuple(replace(each, minimum=self.minimum) for each in before) if self.minimum is not None else before
+        if self.metric is None and self.minimum is None:
+            return before
+        base = before[0] if len(before) == 1 else Condition("")
+        return (Condition(self.metric or base.metric, base.minimum if self.minimum is None else self.minimum),)
 
     def _levels(self, before: tuple[Level, ...]) -> tuple[Level, ...]:
         if isinstance(self.threshold, dict) and self.severity is None:

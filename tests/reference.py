@@ -116,8 +116,7 @@ def stories(known: Iterable[Event], subject: str, *topics: str) -> list[Story]:
         if event["topic"] in topics:
             found.setdefault(event[subject], []).append(event)
     return [
-        sorted(story, key=lambda event: (event["event_time"], event["event_id"].encode()))
-        for story in found.values()
+        sorted(story, key=lambda event: (event["event_time"], event["event_id"].encode())) for story in found.values()
     ]
 
 
@@ -422,9 +421,7 @@ def monday_of(day: int) -> int:
     return day - (day + EPOCH_DAY_AFTER_MONDAY) % 7
 
 
-def last_shown(
-    conversations: Sequence[Story], monday: int, settings: ReferenceSettings
-) -> tuple[int, float] | None:
+def last_shown(conversations: Sequence[Story], monday: int, settings: ReferenceSettings) -> tuple[int, float] | None:
     """The last evaluation that had enough stays on show, for ever if need be: its Monday and its score."""
     first_day = min((day_of(story[0]["event_time"]) for story in conversations), default=monday)
     while monday > first_day:  # an evaluation at or before the first answer's midnight has no answers

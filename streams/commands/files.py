@@ -20,7 +20,12 @@ def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_sources(
-        files: tuple[Path, ...], form: str | None, seller: str | None, marketplace: str | None, timezone: str, **given: Any
+        files: tuple[Path, ...],
+        form: str | None,
+        seller: str | None,
+        marketplace: str | None,
+        timezone: str,
+        **given: Any,
     ) -> Any:
         from streams.connectors.files import ReportOptions, find_sources
 

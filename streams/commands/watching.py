@@ -21,7 +21,9 @@ def watching() -> Iterator[Watch]:
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=people, transient=True, disable=not people.is_terminal,
     ) as bars:  # fmt: skip
-        tasks = {name: bars.add_task(name, total=None, start=False) for name in ("reading bytes", "records", "accounts")}
+        tasks = {
+            name: bars.add_task(name, total=None, start=False) for name in ("reading bytes", "records", "accounts")
+        }
 
         def show(name: str, done: int, total: int) -> None:
             bars.start_task(tasks[name])

@@ -3,7 +3,7 @@
 Data first: which facts are behind which metric; then the search for them. Reads an account, changes nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from streams.core.calendar import Account, Story
@@ -56,7 +56,7 @@ BEHIND: dict[str, tuple[Behind, ...]] = {
 
 
 _UNTROUBLED = frozenset(("PLACED", "SHIPPED", "DELIVERED"))
-FOREVER_MS = FOREVER * MS_A_DAY
+_NEVER_MS = FOREVER * MS_A_DAY
 
 
 class Evidence:
@@ -111,11 +111,11 @@ class Evidence:
         return max(told, key=lambda answer: answer[:2]).order_id if told else None
 
 
-def _troubled(orders: Mapping[str, Story], feedback: Mapping[str, Story]) -> Iterator[str]:
+def _troubled(orders: dict[str, Story], feedback: dict[str, Story]) -> Iterator[str]:
     """The orders that can be behind anything. Nine of ten cannot, and reading their stories is what takes time."""
     for order in orders | feedback:
         rated, events = feedback.get(order, {}).values(), orders.get(order, {}).values()
-        promised = min((event.deliver_by for event in events if event.deliver_by is not None), default=FOREVER_MS)
+        promised = min((event.deliver_by for event in events if event.deliver_by is not None), default=_NEVER_MS)
         if any((event.rating or 5) <= 3 or False in (event.answers or ()) for event in rated) or any(
             event.kind not in _UNTROUBLED or event.time_ms > promised for event in events
         ):

@@ -59,7 +59,12 @@ def fact_of(topic: str, event: Mapping[str, Any], digest: bytes) -> tuple[str, A
     rank = int.from_bytes(digest, "little")
     if topic == "orders":
         return event["order_id"], OrderFact(
-            event["event_time"], event["event_id"], rank, intern(event["kind"]), event["fulfilment"], event["deliver_by"]
+            event["event_time"],
+            event["event_id"],
+            rank,
+            intern(event["kind"]),
+            event["fulfilment"],
+            event["deliver_by"],
         )
     if topic == "feedback":
         answers = (event["arrived_on_time"], event["item_as_described"], event["customer_service"])
@@ -85,9 +90,7 @@ class Span(NamedTuple):
 Points = dict[tuple[int, int], int]  # (day, counter index) -> the step that the counter takes on that day
 
 
-def order_says(
-    orders: Iterable[OrderFact], feedback: Iterable[FeedbackFact], receipt_days: int
-) -> list[Span]:
+def order_says(orders: Iterable[OrderFact], feedback: Iterable[FeedbackFact], receipt_days: int) -> list[Span]:
     """The spans of an order's story.
 
     The story is read day by day; at the end of each day that has events, `_State.facts` says what is true from that
@@ -214,9 +217,7 @@ class _State:
                         said[said_yes, 1, dated] = day
         return stars <= 2
 
-    def _say_defects(
-        self, said: dict[tuple[Fact, int, int], int], dated: int, day: int, negative: bool
-    ) -> None:
+    def _say_defects(self, said: dict[tuple[Fact, int, int], int], dated: int, day: int, negative: bool) -> None:
         said["orders", 1, dated] = day
         said["odr_orders", 1, dated] = day
         if negative:

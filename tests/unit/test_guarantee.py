@@ -71,7 +71,9 @@ EVENTS = st.lists(ORDERS | FEEDBACK | SURVEYS, min_size=1, max_size=40)
 TERMS = [
     (Terms(cs_min_responses=3), ReferenceSettings(cs_minimum=3)),
     (
-        Terms(short_days=3, medium_days=7, long_days=20, odr_days=5, odr_lag_days=2, receipt_days=4, cs_min_responses=2),
+        Terms(
+            short_days=3, medium_days=7, long_days=20, odr_days=5, odr_lag_days=2, receipt_days=4, cs_min_responses=2
+        ),
         ReferenceSettings(
             short_days=3, medium_days=7, long_days=20, odr_days=5, odr_lag_days=2, receipt_fallback_days=4, cs_minimum=2
         ),
@@ -113,7 +115,9 @@ def test_rows_are_those_of_a_brute_force_reading_of_the_contract(
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(events=EVENTS, seed=st.integers(0, 1 << 30), as_of=st.none() | st.integers(18_990, 19_200))
-def test_order_repetition_and_batches_change_nothing(events: list[dict[str, Any]], seed: int, as_of: int | None) -> None:
+def test_order_repetition_and_batches_change_nothing(
+    events: list[dict[str, Any]], seed: int, as_of: int | None
+) -> None:
     chance = random.Random(seed)
     delivered = events + chance.sample(events, chance.randint(0, len(events)))
     chance.shuffle(delivered)

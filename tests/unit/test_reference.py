@@ -136,10 +136,7 @@ def test_the_default_as_of_day_is_that_of_the_whole_input() -> None:
 
 def test_feedback_earned_on_one_marketplace_never_counts_on_another() -> None:
     events = [rated(5, at(0)), rated(1, at(0), marketplace_id="N"), rated(5, at(0), seller_id="R")]
-    found = [
-        (r["seller_id"], r["marketplace_id"], r["positive_30d"], r["negative_30d"])
-        for r in seller_daily(events)
-    ]
+    found = [(r["seller_id"], r["marketplace_id"], r["positive_30d"], r["negative_30d"]) for r in seller_daily(events)]
     assert found == [("R", "M", 1, 0), ("S", "M", 1, 0), ("S", "N", 0, 1)]
 
 
@@ -215,14 +212,8 @@ def test_a_rating_stands_until_removed_struck_or_replaced(
 
 def test_at_one_instant_the_smaller_event_id_comes_first_by_bytes() -> None:
     # "10" < "9" by bytes: REMOVED with id 10 comes before SUBMITTED with id 9, which stands
-    assert (
-        row([rated(5, at(0), event_id="9"), feedback("REMOVED", at(0), event_id="10")], 0)["positive_30d"]
-        == 1
-    )
-    assert (
-        row([rated(5, at(0), event_id="10"), feedback("REMOVED", at(0), event_id="9")], 0)["positive_30d"]
-        == 0
-    )
+    assert row([rated(5, at(0), event_id="9"), feedback("REMOVED", at(0), event_id="10")], 0)["positive_30d"] == 1
+    assert row([rated(5, at(0), event_id="10"), feedback("REMOVED", at(0), event_id="9")], 0)["positive_30d"] == 0
 
 
 def test_a_second_rating_has_its_own_date() -> None:
@@ -438,9 +429,7 @@ RECEIPTS: list[tuple[str, list[Event], list[tuple[int, int, int]]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    "events, expected", [case[1:] for case in RECEIPTS], ids=[case[0] for case in RECEIPTS]
-)
+@pytest.mark.parametrize("events, expected", [case[1:] for case in RECEIPTS], ids=[case[0] for case in RECEIPTS])
 def test_receipt(events: list[Event], expected: list[tuple[int, int, int]]) -> None:
     rows = seller_daily([order("PLACED", at(0)), *events], DAY_0 + 7)
     assert [buy_box(r) for r in rows[5:]] == expected
@@ -469,9 +458,7 @@ def test_a_delivery_after_the_promise_had_stood_in_restates_from_its_own_day_onl
 def test_a_delivery_after_the_14_days_is_not_late_without_a_promise() -> None:
     # stands in on day 14, delivered on day 20: the receipt moves, in the window until 20 + 89 = 109
     events = [order("SHIPPED", at(0)), order("DELIVERED", at(20))]
-    assert by_day(events, "problem_free_orders_90d", [13, 14, 19, 20, 103, 104, 109, 110]) == [0] + [
-        1
-    ] * 6 + [0]
+    assert by_day(events, "problem_free_orders_90d", [13, 14, 19, 20, 103, 104, 109, 110]) == [0] + [1] * 6 + [0]
 
 
 # --- order defects
@@ -486,9 +473,7 @@ def odr(got: Row) -> list[int]:
 
 def test_defects_go_by_order_date_and_count_an_order_once() -> None:
     # placed on day 0: a (everything at once), b (rated 1 star on day 30), c (nothing), m (a claim)
-    events = [order("PLACED", at(0), o) for o in "abc"] + [
-        order("PLACED", at(0), "m", fulfilment="MARKETPLACE")
-    ]
+    events = [order("PLACED", at(0), o) for o in "abc"] + [order("PLACED", at(0), "m", fulfilment="MARKETPLACE")]
     events += [order("CLAIM_OPENED", at(1), "a"), order("CHARGEBACK", at(2), "a"), rated(2, at(3), "a")]
     events += [rated(1, at(30), "b"), order("CLAIM_OPENED", at(4), "m")]
     rows = seller_daily(events, DAY_0 + 60)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import MS_A_DAY
@@ -27,7 +27,9 @@ from streams.core.rules import (
     history,
     judge,
 )
+from streams.core.stories import FeedbackFact, OrderFact
 from tests.fold import add
+from tests.unit.test_guarantee import FEEDBACK, ORDERS
 
 MONDAY = 19_002
 RULES = {rule.name: rule for rule in DEFAULT_RULES}
@@ -124,6 +126,7 @@ def test_the_table_has_every_default_rule() -> None:
     ]  # fmt: skip
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(20, 10_000_000).flatmap(lambda whole: st.tuples(st.integers(0, whole), st.just(whole))))
 def test_thresholds_are_exact_whatever_the_fraction(drawn: tuple[int, int]) -> None:
     part, whole = drawn
@@ -233,6 +236,7 @@ def naive_history(accounts: list[list[int]]) -> list[tuple[int, list[int], int, 
     return runs
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(st.lists(st.integers(-1, 2), min_size=1, max_size=12), max_size=6))
 def test_history_is_what_a_day_by_day_reading_finds(accounts: list[list[int]]) -> None:
     severities = np.array([day for days in accounts for day in days], dtype=np.int8)
@@ -352,6 +356,35 @@ def test_unanswered_questions_have_orders_behind_them() -> None:
 
 def test_coverage_has_no_orders_behind() -> None:
     assert orders_behind(account_of(rating("one", DAY, 1)), RULES["feedback_coverage"], DAY) == []
+
+
+def naive_orders_behind(account: Account, metric: str, day: int) -> set[str]:
+    """By every span of every story, one after the other."""
+    found = set()
+    for behind in BEHIND[metric]:
+        counter = COUNTERS[COUNTER_INDEX[behind.counter]]
+        first = day - counter.days(account.terms) + 1
+        for order in account.stories[OrderFact] | account.stories[FeedbackFact]:
+            holding = [span for span in account.says(False, order) if span.start <= day < span.end]
+            dated = [span.dated for span in holding if span.fact == counter.fact]
+            excepted = any(span.fact == behind.but_not for span in holding)
+            if dated and first <= dated[0] <= day and not excepted:
+                found.add(order)
+    return found
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(ORDERS | FEEDBACK, min_size=1, max_size=12), st.integers(DAY, DAY + 200))
+def test_orders_behind_are_what_every_story_says(events: list[dict[str, Any]], day: int) -> None:
+    accounts: dict[AccountId, Account] = {}
+    for one in events:
+        add(accounts, one, Terms())
+    for account in accounts.values():
+        evidence = Evidence(account)
+        for metric in BEHIND:
+            if not metric.startswith("cs_"):
+                rule = rule_on(metric, ">", Level(0, "info"))
+                assert set(evidence.orders_behind(rule, day)) == naive_orders_behind(account, metric, day)
 
 
 def test_what_is_behind_metrics_is_in_the_catalogue() -> None:

@@ -156,6 +156,10 @@ def test_a_rule_is_merged_by_name_over_its_default(tmp_path: Path) -> None:
         name = "feedback_coverage"
         severity = "warning"
         minimum = { orders_90d = 100 }
+
+        [[alerts.rules]]
+        name = "average_stars"
+        metric = "average_stars_30d"
         """,
     )
     default = {rule.name: rule for rule in DEFAULT_RULES}
@@ -167,6 +171,9 @@ def test_a_rule_is_merged_by_name_over_its_default(tmp_path: Path) -> None:
     assert found["cs_score"].marketplaces == {"DE": (8.5, 7, 4.5)}
     assert found["feedback_coverage"].levels == (Level(1, "warning"),)
     assert found["feedback_coverage"].conditions == (Condition("feedback_per_100_orders_90d", {"orders_90d": 100}),)
+    assert found["average_stars"].conditions == (
+        Condition("average_stars_30d", default["average_stars"].conditions[0].minimum),
+    )
     assert [*found] == [name for name in default if name != "positive_rate"]
     assert found["order_defect_rate"] == default["order_defect_rate"]
 
@@ -202,9 +209,10 @@ def test_a_rule_of_ones_own_can_be_on_any_number(tmp_path: Path) -> None:
     "table, expected",
     [
         ('name = "x"\ntreshold = 3', ': alerts.rules[0].treshold is unknown, did you mean "alerts.rules.threshold"?'),
-        ('name = "negative_rte"', ': alerts.rules[0]: rule "negative_rte" is new, and needs metric, comparison'),
-        ('name = "x"\nmetric = "orders_90d"\ncomparison = ">"', ': alerts.rules[0]: rule "x" is new, and needs metric'),
-        ('name = "x"\nthreshold = 1\ncomparison = ">"', ': alerts.rules[0]: rule "x" needs a metric'),
+        ('name = "negative_rte"', ': alerts.rules[0]: rule "negative_rte" is unknown, did you mean "negative_rate"?'),
+        ('name = "x"\nmetric = "orders_90d"\ncomparison = ">"',
+         ': alerts.rules[0]: rule "x" is unknown (one of your own'),
+        ('name = "x"\nthreshold = 1\ncomparison = ">"', ': alerts.rules[0]: rule "x" is unknown (one of your own'),
         ('name = "x"\nmetric = "oders_90d"',
          'rules[0].metric: metric "oders_90d" is unknown, did you mean "orders_90d"?'),
         ('name = "x"\nmetric = "cs_band"', ': alerts.rules[0].metric: metric "cs_band" is unknown'),
