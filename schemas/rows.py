@@ -7,11 +7,20 @@ from schemas.events import Topic
 AccountId = tuple[str, str]  # seller_id, marketplace_id
 
 
+class Standard(NamedTuple):
+    """Hashes of the settings that rows and alerts follow. `rules` is 0 for a live worker, whose alerts are the past's."""
+
+    formula: int
+    rules: int = 0
+
+
 class Mark(NamedTuple):
-    """How far an account's rows are: a checksum of the events they know of, first and last day, their version."""
+    """How far an account's rows are: a checksum of the events they know of, the settings they follow, first and last
+    day, their version."""
 
     account: AccountId
     checksum: int
+    standard: Standard
     first_day: int
     as_of: int
     version: int

@@ -43,14 +43,18 @@ def connect(url: str, *, create: bool = True) -> Store:
     client = _embedded(Path(url).expanduser(), create) if address is None else _server(address, create)
     try:
         with _one_line(place):
-            if create:
-                migrate(client)
-            elif not client.command(_IS_OURS):
-                raise ConfigurationError(f"{place} is no Sellerpulse database")
+            _settle(client, place, create)
     except BaseException:
         client.close()
         raise
     return Store(client)
+
+
+def _settle(client: Client, place: str, create: bool) -> None:
+    if create:
+        migrate(client)
+    elif not client.command(_IS_OURS):
+        raise ConfigurationError(f"{place} is no Sellerpulse database")
 
 
 def _embedded(path: Path, create: bool) -> Client:

@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from schemas.codec import Codec, Container
 from schemas.errors import SinkRejected, Unavailable
 from schemas.events import TOPICS, Topic
-from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected
+from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, Standard
 from streams.core.metrics import METRICS
 
 Array = npt.NDArray[Any]
@@ -66,7 +66,8 @@ class Store:
                     f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE (seller_id, marketplace_id) IN ({these})"
                 )
             for row in self._rows(f"{_MARKS} WHERE (seller_id, marketplace_id) IN ({these})"):
-                marks[row[0], row[1]] = Mark((row[0], row[1]), *row[2:])
+                seller, marketplace, checksum, formula, rules, *rest = row
+                marks[seller, marketplace] = Mark((seller, marketplace), checksum, Standard(formula, rules), *rest)
         return Loaded(events, marks)
 
     # --- rows --------------------------------------------------------------------------------------------
@@ -99,6 +100,8 @@ class Store:
                     "seller_id": [mark.account[0] for mark in marks],
                     "marketplace_id": [mark.account[1] for mark in marks],
                     "checksum": pa.array([mark.checksum for mark in marks], pa.uint64()),
+                    "formula": pa.array([mark.standard.formula for mark in marks], pa.uint64()),
+                    "rules": pa.array([mark.standard.rules for mark in marks], pa.uint64()),
                     "first_day": pa.array([mark.first_day for mark in marks], pa.date32()),
                     "as_of": pa.array([mark.as_of for mark in marks], pa.date32()),
                     "version": pa.array([mark.version for mark in marks], pa.uint64()),
@@ -106,8 +109,10 @@ class Store:
             ),
         )
 
-    def behind(self, as_of: int, partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AccountId]:
-        """The accounts of these partitions, of so many, whose rows lag their events or the as-of day."""
+    def behind(
+        self, as_of: int, standard: Standard, partitions: int = 1, owned: Iterable[int] = (0,)
+    ) -> list[AccountId]:
+        """The accounts of these partitions, of so many, whose rows lag their events, the settings or the as-of day."""
         mine = f"account_hash % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"
         stored = " UNION ALL ".join(
             f"SELECT {_KEY}, sum(reinterpretAsUInt64(digest)) AS sums, min(event_time) AS first FROM {table} FINAL WHERE {mine} GROUP BY {_KEY}"
@@ -117,7 +122,8 @@ class Store:
             f"""SELECT e.seller_id, e.marketplace_id FROM (
                 SELECT {_KEY}, sum(sums) AS checksum, toRelativeDayNum(min(first)) AS first_day FROM ({stored}) GROUP BY {_KEY}
             ) AS e LEFT JOIN ({_MARKS}) AS m ON m.seller_id = e.seller_id AND m.marketplace_id = e.marketplace_id
-            WHERE e.checksum != m.checksum OR (m.as_of < {int(as_of)} AND e.first_day <= {int(as_of)})"""
+            WHERE e.checksum != m.checksum OR m.formula != {standard.formula}
+                OR ({standard.rules} NOT IN (0, m.rules)) OR (m.as_of < {int(as_of)} AND e.first_day <= {int(as_of)})"""
         )
 
     # --- the as-of day and epochs ------------------------------------------------------------------------
@@ -183,6 +189,12 @@ class Store:
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         return [AlertRow(*row) for row in self._rows(f"SELECT {_ALERTS} FROM stored_alerts FINAL{condition}")]
 
+    def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
+        """Every change of the alerts of these accounts."""
+        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone"
+        where = f"WHERE (seller_id, marketplace_id) IN ({_in_list(accounts)})"
+        return [AlertChange(*row) for row in self._rows(f"SELECT {fields} FROM stored_alert_history FINAL {where}")]
+
     # --- below -------------------------------------------------------------------------------------------
 
     def query_arrow(self, query: str) -> pa.Table:
@@ -210,7 +222,7 @@ _LOADED: dict[Topic, str] = {
     "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
     "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
 }
-_MARKS = f"SELECT {_KEY}, checksum, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version FROM account_marks FINAL"
+_MARKS = f"SELECT {_KEY}, checksum, formula, rules, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version FROM account_marks FINAL"
 _ALERTS = (
     "alert_id, rule, seller_id, marketplace_id, subject, state, severity, value, threshold, "
     "toUnixTimestamp64Milli(since), toUnixTimestamp64Milli(resolved_at), order_ids, order_count, version, gone"

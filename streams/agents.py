@@ -7,7 +7,7 @@ exception in an agent would acknowledge its batch and go on, so whatever goes wr
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
@@ -16,9 +16,10 @@ from faust.types import TP
 
 from schemas.codec import Codec
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
-from streams.alerter import Alerter, AlertStore
+from schemas.rows import AccountId, Standard
 from streams.core.metrics import Terms
-from streams.pipeline import Outgoing, Partition, Pipeline, Sink, Snapshot, Tenure
+from streams.pipeline import Outgoing, Partition, Pipeline, Sink, Tenure
+from streams.rewrite import AlertStore
 from streams.transport import Consumer
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,21 @@ class Store(Sink, AlertStore, Protocol):
         """Let go of the connection."""
 
 
+class Judge(Protocol):
+    """Evaluates the alert rules: `Alerter` for a live worker, `Historian` for a replay."""
+
+    async def judge(self, pipeline: Pipeline, store: AlertStore, accounts: Sequence[AccountId]) -> None:
+        """The rows of these accounts were written."""
+
+    async def close(self) -> None:
+        """The worker stops."""
+
+
 class Worker:
     """One Faust worker: the pipeline of its present tenure, and what connects it to Faust.
 
     `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
-    have: the wall clock's for a live one. With an `alerter`, rules are evaluated on the rows written.
+    have: the wall clock's for a live one. `judge` evaluates the alert rules; `standard` tells the settings apart.
     """
 
     def __init__(
@@ -55,10 +66,11 @@ class Worker:
         *,
         open_sink: Callable[[], Store],
         as_of: Callable[[Store], int | None],
-        alerter: Alerter | None = None,
+        judge: Judge,
+        standard: Standard,
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
-        self.open_sink, self.as_of, self.alerter = open_sink, as_of, alerter
+        self.open_sink, self.as_of, self.judge, self.standard = open_sink, as_of, judge, standard
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
@@ -101,8 +113,8 @@ class Worker:
         count = max([self.app.consumer.topic_partitions(topic) or 1 for topic in TOPICS])
         generation = self.app.consumer_generation_id
         self.pipeline = pipeline = Pipeline(
-            sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned), as_of=as_of,
-            thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, on_rows=self._rows_written,
+            sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned), standard=self.standard, as_of=as_of,
+            thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, judge=self._judge,
         )  # fmt: skip
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
@@ -125,9 +137,8 @@ class Worker:
                 await pipeline.turn(day)
             await asyncio.sleep(TURN_S)
 
-    async def _rows_written(self, pipeline: Pipeline, snapshot: Snapshot) -> None:
-        if self.alerter is not None and self.sink is not None:
-            await self.alerter.told(pipeline, self.sink, snapshot)
+    async def _judge(self, pipeline: Pipeline, accounts: list[AccountId]) -> None:
+        await self.judge.judge(pipeline, cast("Store", pipeline.sink), accounts)
 
     # --- what the pipeline asks for ----------------------------------------------------------------------
 
@@ -142,15 +153,14 @@ class Worker:
 
     async def commit(self, offsets: dict[Partition, int]) -> None:
         """These records are durable."""
-        consumer = cast(Consumer, self.app.consumer)
+        consumer = cast("Consumer", self.app.consumer)
         consumer.durable.update({TP(*at): offset for at, offset in offsets.items()})
         await consumer.commit()
 
     async def stop(self) -> None:
         """The app stops: a last flush, and the sink is let go of."""
         await self.revoked(())
-        if self.alerter is not None:
-            await self.alerter.close()
+        await self.judge.close()
         self._thread.shutdown(wait=True, cancel_futures=True)
         if self.sink is not None:
             self.sink.close()

@@ -9,8 +9,10 @@ import orjson
 
 from schemas.rows import AccountId, AlertChange, AlertRow
 from streams.alerts import AlertBook, as_json, change_of
+from streams.core.calendar import Account, snapshot_columns
+from streams.core.metrics import Array, snapshot
 from streams.core.rules import Rule
-from streams.pipeline import Outgoing, Pipeline, Snapshot
+from streams.pipeline import Outgoing, Pipeline
 from streams.receivers import Receiver, Receivers
 
 TOPIC = "alerts"
@@ -29,8 +31,8 @@ class AlertStore(Protocol):
 class Alerter:
     """Evaluates the rules on every changed row of the as-of day.
 
-    `told` is awaited after rows are written and before their marks: a crash in between restates the account, and the
-    change is found again with the same id. So each change goes out at least once.
+    Rows are written before and marked after: a crash in between restates the account, and the change is found again
+    with the same id. So each change goes out at least once.
     """
 
     def __init__(self, rules: Iterable[Rule], receivers: Callable[[], list[Receiver]]) -> None:
@@ -39,19 +41,21 @@ class Alerter:
         self._receivers: Receivers | None = None
         self._book: tuple[Pipeline, AlertBook] | None = None
 
-    async def told(self, pipeline: Pipeline, store: AlertStore, snapshot: Snapshot) -> None:
-        """Rows were written: send and store what they change about alerts."""
+    async def judge(self, pipeline: Pipeline, store: AlertStore, accounts: Sequence[AccountId]) -> None:
+        """The rows of these accounts were written: send and store what they change about alerts."""
+        day = pipeline.as_of
+        having = [account for key in accounts if (account := pipeline.accounts[key]).first_day <= account.as_of]
+        if day is None or not having:
+            return
         book = self._book_of(pipeline)
-        if unknown := book.unknown(snapshot.accounts):
+        if unknown := book.unknown(account.id for account in having):
             book.learn(unknown, await pipeline.call(store.alerts, unknown, True))
-        last = np.cumsum(snapshot.sizes) - 1  # an account's rows end with the as-of day's
-        columns = {name: values[last] for name, values in snapshot.columns.items()}
-        accounts = [pipeline.accounts[account] for account in snapshot.accounts]
-        changed = book.changes(snapshot.as_of, columns["version"], columns, accounts)
+        versions = [pipeline.version_of(account) for account in having]
+        changed = book.changes(day, np.array(versions, dtype=np.uint64), _as_of_rows(having), having)
         if not changed:
             return
         await pipeline.send([_record(alert) for alert in changed])
-        await pipeline.call(store.add_alerts, changed, [change_of(alert, snapshot.as_of) for alert in changed])
+        await pipeline.call(store.add_alerts, changed, [change_of(alert, day) for alert in changed])
         for alert in changed:
             self._receivers_in_loop().notify(as_json(alert))
 
@@ -70,6 +74,13 @@ class Alerter:
         """Give the receivers a moment for what is under way."""
         if self._receivers is not None:
             await asyncio.shield(self._receivers.close())
+
+
+def _as_of_rows(accounts: Sequence[Account]) -> dict[str, Array]:
+    """The metrics of the as-of day, one row an account."""
+    terms = {account.id: account.terms for account in accounts}
+    blocks = [rows for account in accounts if (rows := account.rows(account.as_of)) is not None]
+    return snapshot(snapshot_columns(blocks, terms.__getitem__))
 
 
 def _record(alert: AlertRow) -> Outgoing:

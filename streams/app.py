@@ -14,6 +14,7 @@ from sink.connect import connect
 from streams.agents import Worker, dead_letter_topics, today
 from streams.alerter import Alerter
 from streams.receivers import LogReceiver, Receiver, WebhookReceiver
+from streams.rewrite import Historian
 from streams.settings import Settings, load_settings
 
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
@@ -38,11 +39,13 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
         topic_disable_leader=True,
         web_enabled=False,
     )
+    rules = settings.alerts.rules
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
         open_sink=lambda: connect(settings.clickhouse.url),
         as_of=today if live else lambda store: store.as_of(),
-        alerter=Alerter(settings.alerts.rules, lambda: receivers(settings)) if live else None,
+        judge=Alerter(rules, lambda: receivers(settings)) if live else Historian(rules),
+        standard=settings.standard(judged=not live),
     )  # fmt: skip
     _connect(app, worker)
     return app

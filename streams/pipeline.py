@@ -6,8 +6,9 @@ A flush writes in this order, and a crash after any step loses nothing and count
 2. the events go into their stories, and those that are new into the event tables;
 3. refused records go to their dead-letter topics, dead letters into `rejected_events`;
 4. only then are the records' offsets durable, and committed;
-5. rows of the changed days are written, then a mark per account: the checksum of the events its rows know of. While
-   records wait, rows get a share of the time; at rest they follow at once.
+5. rows of the changed days are written, the accounts are judged by the alert rules, then marked: with the checksum of
+   the events that their rows know of. While records wait, rows get a share of the time; near the head they follow at
+   once.
 
 After a crash the records since the last commit come again and are found in their stories; accounts whose mark is
 not the checksum of their events are found by `Sink.behind` and restated. Nothing here knows of Faust.
@@ -28,7 +29,7 @@ from aiokafka.partitioner import murmur2
 from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, Refusal, Topic
-from schemas.rows import AccountId, Loaded, Mark, Rejected
+from schemas.rows import AccountId, Loaded, Mark, Rejected, Standard
 from streams.accounts import restore
 from streams.core.calendar import Account, Rows, snapshot_columns
 from streams.core.metrics import Array, Terms, snapshot
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 FLUSH_EVENTS = 20_000  # what waits beyond twice that holds the agents back
 LINGER_S = 0.2  # what a small flush waits for company: parts of a table are better few
 ROWS_SHARE = 4  # while records wait, writing rows takes at most one part in so many of the time
+NEAR_EVENTS = 5_000  # fewer in a flush: the head of the topics is near
+JUDGE_EVERY_S = 60.0  # far from it, accounts are judged and marked so often all the same
 ROWS_A_SLICE = 50_000
 ACCOUNTS_A_SLICE = 500
 RETRY_S = (0.2, 10.0)  # first and longest pause before an unavailable sink is tried again
@@ -66,8 +69,8 @@ class Sink(Protocol):
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are."""
 
-    def behind(self, as_of: int, partitions: int, owned: Iterable[int]) -> list[AccountId]:
-        """Accounts of these partitions whose rows lag their events or the as-of day."""
+    def behind(self, as_of: int, standard: Standard, partitions: int, owned: Iterable[int]) -> list[AccountId]:
+        """Accounts of these partitions whose rows lag their events, the settings or the as-of day."""
 
     def move_as_of(self, day: int) -> int:
         """Move the as-of day forward, never back; what it is then."""
@@ -77,15 +80,6 @@ class Sink(Protocol):
 
     def add_misplaced(self, offsets: Mapping[Partition, int], counts: Mapping[Partition, int]) -> None:
         """Note how many records of a batch, which ended there, were found outside their account's partition."""
-
-
-class Snapshot(NamedTuple):
-    """Rows just written: the accounts, how many rows each, `day` and the metrics of all, and the as-of day."""
-
-    accounts: list[AccountId]
-    sizes: list[int]
-    columns: dict[str, Array]
-    as_of: int
 
 
 class Outgoing(NamedTuple):
@@ -135,8 +129,8 @@ class Tenure(NamedTuple):
 class Pipeline:
     """State and flushes of one tenure. All but the sink's calls runs on the event loop; those run on `thread`.
 
-    `clock` gives epoch ms; `send` returns when Kafka has the records; `commit` is told what is durable; `on_rows`
-    is told of rows after they are written. When the tenure is over the pipeline is dropped with all its state; a
+    `standard` tells the settings that rows follow; `clock` gives epoch ms; `send` returns when Kafka has the records;
+    `commit` is told what is durable; `judge` is told of accounts whose rows were written, before their marks. When the tenure is over the pipeline is dropped with all its state; a
     write still under way then does no harm, because rows of a later epoch outrank it.
     """
 
@@ -147,20 +141,21 @@ class Pipeline:
         terms_of: Callable[[str], Terms],
         *,
         tenure: Tenure,
+        standard: Standard,
         as_of: int | None,
         thread: Executor,
         clock: Callable[[], int],
         send: Callable[[list[Outgoing]], Awaitable[None]],
         commit: Callable[[dict[Partition, int]], Awaitable[None]],
-        on_rows: Callable[["Pipeline", Snapshot], Awaitable[None]] | None = None,
+        judge: "Callable[[Pipeline, list[AccountId]], Awaitable[None]]",
     ) -> None:
         self.sink, self.codec, self.terms_of, self.tenure, self.as_of = sink, codec, terms_of, tenure, as_of
-        self.clock, self.send, self.commit, self.on_rows = clock, send, commit, on_rows
+        self.standard, self.clock, self.send, self.commit, self.judge = standard, clock, send, commit, judge
         self.accounts: dict[AccountId, Account] = {}
         self.counts: Counter[str] = Counter()
         self.over = False
         self._thread = thread
-        self._marks: dict[AccountId, Mark] = {}
+        self._marks: dict[AccountId, Mark | None] = {}  # of the accounts in memory
         self._changed: set[AccountId] = set()  # accounts whose rows are behind what is in memory
         self._homes: dict[AccountId, int] = {}  # account -> hash of its key
         self._pending = Pending()
@@ -168,7 +163,7 @@ class Pipeline:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._rows_due = 0.0
+        self._rows_due = self._judged_at = 0.0
 
     async def finish(self, timeout_s: float) -> None:
         """The tenure ends: make durable what can be in the time given. Another may go on with the rest."""
@@ -243,7 +238,7 @@ class Pipeline:
                 await asyncio.wait_for(self._work.wait(), LINGER_S if self._changed else None)
             except TimeoutError:
                 idle = True
-            if not idle and len(self._pending) < FLUSH_EVENTS // 4:
+            if not idle and len(self._pending) < NEAR_EVENTS:
                 await asyncio.sleep(LINGER_S)
             await self.flush(idle)
 
@@ -264,11 +259,18 @@ class Pipeline:
             if work.offsets and not self.over:
                 await self.commit(work.offsets)
             if self._changed and self.as_of is not None:
-                started = asyncio.get_running_loop().time()
-                if idle or started >= self._rows_due:
-                    await self._restate(list(self._changed))
-                    ended = asyncio.get_running_loop().time()
-                    self._rows_due = ended + (ROWS_SHARE - 1) * (ended - started)
+                await self._write_what_changed(is_near=idle or len(work) < NEAR_EVENTS)
+
+    async def _write_what_changed(self, *, is_near: bool) -> None:
+        """Rows, if it is their turn; near the head of the topics, or after long enough, judged and marked as well."""
+        started = asyncio.get_running_loop().time()
+        if is_near or started - self._judged_at > JUDGE_EVERY_S:
+            await self._restate(list(self._changed))
+            self._judged_at = started
+        elif started >= self._rows_due:
+            await self._restate(list(self._changed), judged=False)
+            ended = asyncio.get_running_loop().time()
+            self._rows_due = ended + (ROWS_SHARE - 1) * (ended - started)
 
     async def _store(self, events: list[Incoming]) -> None:
         await self._load({event.account for event in events} - self.accounts.keys())
@@ -289,13 +291,17 @@ class Pipeline:
             these = accounts[at : at + ACCOUNTS_A_SLICE]
             loaded = await self.call(self.sink.load, these)
             for key, account in restore(these, loaded, self.terms_of).items():
-                mark = loaded.marks.get(key)
-                if mark is not None and mark.checksum == account.checksum:
+                self.accounts[key] = account
+                mark = self._marks[key] = loaded.marks.get(key)
+                if mark is not None and self._is_right(account, mark):
                     account.restate(mark.as_of)  # its rows are written: only what changes from here on is news
                 elif account.count:
                     self._changed.add(key)
-                self.accounts[key] = account
-            self._marks |= loaded.marks
+
+    def _is_right(self, account: Account, mark: Mark) -> bool:
+        """Whether the rows up to the mark's as-of day are those of the account's events and of our settings."""
+        judged = self.standard.rules in (0, mark.standard.rules)
+        return judged and (mark.checksum, mark.standard.formula) == (account.checksum, self.standard.formula)
 
     # --- rows --------------------------------------------------------------------------------------------
 
@@ -309,7 +315,7 @@ class Pipeline:
         """Write the rows of all our accounts, in memory or not, that lag their events or the as-of day."""
         if self.as_of is None or not self.tenure.owned:
             return
-        lagging = await self.call(self.sink.behind, self.as_of, self.tenure.partitions, self.tenure.owned)
+        lagging = await self.call(self.sink.behind, self.as_of, self.standard, *self.tenure[2:])
         for at in range(0, len(lagging), ACCOUNTS_A_SLICE):
             async with self._flushing:
                 if self.over:
@@ -317,56 +323,74 @@ class Pipeline:
                 these = lagging[at : at + ACCOUNTS_A_SLICE]
                 cold = [account for account in these if account not in self.accounts]
                 await self._load(cold)
-                await self._restate(these)
+                # Those in memory may have been written since we asked.
+                await self._restate([account for account in these if not self._is_up_to_date(account)])
                 for account in cold:
                     del self.accounts[account], self._marks[account]
 
-    async def _restate(self, accounts: list[AccountId]) -> None:
-        """Write the rows that changed, a slice of accounts at a time, each followed by its marks."""
+    def _is_up_to_date(self, key: AccountId) -> bool:
+        mark = self._marks[key]
+        return mark is not None and mark.as_of == self.as_of and self._is_right(self.accounts[key], mark)
+
+    async def _restate(self, accounts: list[AccountId], *, judged: bool = True) -> None:
+        """Write the rows that changed, a slice at a time; then, if `judged`, judge the accounts and mark them.
+
+        Accounts that are not judged yet stay changed: an alert on half of a backlog would be a false one.
+        """
         blocks: list[Rows] = []
-        marks: list[Mark] = []
+        these: list[AccountId] = []
         size = 0
-        for key in accounts:
-            rows, mark = self._rows_of(self.accounts[key])
-            marks.append(mark)
+        for n, key in enumerate(accounts, 1):
+            these.append(key)
+            rows = self._rows_of(self.accounts[key])
             if rows is not None:
                 blocks.append(rows)
                 size += len(rows.last_event_time)
-            if size >= ROWS_A_SLICE:
-                await self._write(blocks, marks)
-                blocks, marks, size = [], [], 0
-        await self._write(blocks, marks)
+            if size >= ROWS_A_SLICE or n == len(accounts):
+                await self._write_rows(blocks)
+                if judged:
+                    await self.judge(self, these)
+                    await self._mark(these)
+                blocks, these, size = [], [], 0
 
-    def _rows_of(self, account: Account) -> tuple[Rows | None, Mark]:
+    def _rows_of(self, account: Account) -> Rows | None:
         assert self.as_of is not None
         touched = account.restate(self.as_of)
-        version = self.tenure.epoch << 40 | account.count
-        mark = Mark(account.id, account.checksum, min(account.first_day, self.as_of + 1), self.as_of, version)
-        return account.rows(touched) if touched is not None else None, mark
+        return account.rows(touched) if touched is not None else None
 
-    async def _write(self, blocks: list[Rows], marks: list[Mark]) -> None:
-        if blocks:
-            await self._write_rows(blocks, {mark.account: mark.version for mark in marks})
+    def version_of(self, account: Account) -> int:
+        """The version of rows written now: fencing epoch, then number of accepted events. The greatest stands."""
+        return self.tenure.epoch << 40 | account.count
+
+    async def _write_rows(self, blocks: list[Rows]) -> None:
+        if not blocks:
+            return
+        columns = snapshot_columns(blocks, lambda account: self.terms_of(account[1]))
+        accounts = [block.account for block in blocks]
+        sizes = [len(block.last_event_time) for block in blocks]
+        versions = [self.version_of(self.accounts[account]) for account in accounts]
+        rows = snapshot(columns) | {"day": columns["day"]}
+        rows["version"] = np.repeat(np.array(versions, dtype=np.uint64), sizes)
+        await self.call(self.sink.add_rows, accounts, sizes, rows)
+        self.counts["rows"] += len(rows["day"])
+
+    async def _mark(self, accounts: list[AccountId]) -> None:
+        """Note that the rows of these accounts are all there, and that rows before their first day are gone."""
+        marks = [self._mark_of(self.accounts[account]) for account in accounts]
         for mark in marks:
             before = self._marks.get(mark.account)
             if before is not None and before.first_day < min(mark.first_day, before.as_of + 1):
                 await self.call(self.sink.add_gone, mark, before.first_day)
-        if marks:
-            await self.call(self.sink.add_marks, marks)
+        await self.call(self.sink.add_marks, marks)
         for mark in marks:
             self._marks[mark.account] = mark
             self._changed.discard(mark.account)
 
-    async def _write_rows(self, blocks: list[Rows], versions: Mapping[AccountId, int]) -> None:
-        columns = snapshot_columns(blocks, lambda account: self.terms_of(account[1]))
-        accounts = [block.account for block in blocks]
-        sizes = [len(block.last_event_time) for block in blocks]
-        rows = snapshot(columns) | {"day": columns["day"]}
-        rows["version"] = np.repeat(np.array([versions[account] for account in accounts], dtype=np.uint64), sizes)
-        await self.call(self.sink.add_rows, accounts, sizes, rows)
-        self.counts["rows"] += len(rows["day"])
-        if self.on_rows is not None and self.as_of is not None:
-            await self.on_rows(self, Snapshot(accounts, sizes, rows, self.as_of))
+    def _mark_of(self, account: Account) -> Mark:
+        assert self.as_of is not None
+        first_day = min(account.first_day, self.as_of + 1)
+        version = self.version_of(account)
+        return Mark(account.id, account.checksum, self.standard, first_day, self.as_of, version)
 
     # --- the sink's thread -------------------------------------------------------------------------------
 

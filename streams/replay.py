@@ -9,17 +9,16 @@ from typing import NamedTuple
 from schemas.codec import Codec
 from schemas.errors import ConfigurationError, SellerpulseError
 from schemas.events import MS_A_DAY, TOPICS
+from schemas.rows import Standard
 from sink.connect import connect, is_server
 from sink.embedded import DATABASE
 from sink.serve import Server
 from sink.store import Store
-from streams.accounts import restore
 from streams.agents import dead_letter_topics, now_ms
 from streams.broker import PARTITIONS, EmbeddedBroker, Progress, Window
 from streams.connectors.files import Source
 from streams.core.metrics import iso
 from streams.feeder import Fed, Feeder
-from streams.rewrite import rewrite
 from streams.run import WorkerProcesses
 from streams.settings import Settings
 
@@ -58,7 +57,7 @@ class Replay:
         self._settings, self._pipe = settings, pipe
 
     def run(self, sources: Sequence[Source], *, as_of: int | None = None, watch: Watch) -> Replayed:
-        """Feed the sources, wait until every row is right, evaluate the rules once over the drained rows.
+        """Feed the sources, wait until every row is right and the rules are evaluated over all of them.
 
         The as-of day moves to `as_of`, or to the day of the last accepted event. Interrupted at any moment, it can
         be run again. Raises ConfigurationError if that day is before the first event, SellerpulseError for no event.
@@ -69,14 +68,8 @@ class Replay:
         self._pipe.drain(watch)
         clock.lap("drain")
         day = _as_of_day(self.store, fed, as_of)
-        self._pipe.settle(self.store, day, watch)
+        self._pipe.settle(self.store, day, self._settings.standard(judged=True), watch)
         clock.lap("rows")
-        rewrite(
-            self.store, self._settings.alerts.rules, day,
-            load=lambda accounts: restore(accounts, self.store.load(accounts), self._settings.metrics.terms_of),
-            version=self.store.next_epoch() << 40,
-        )  # fmt: skip
-        clock.lap("alerts")
         return Replayed(fed, day, clock.seconds)
 
 
@@ -128,16 +121,18 @@ class Pipe:
             total = sum(end for _, end in self._progress.ends().values())
         watch.drained(total, total)
 
-    def settle(self, store: Store, as_of: int, watch: Watch) -> None:
-        """Move the as-of day and wait until every account has its rows."""
+    def settle(self, store: Store, as_of: int, standard: Standard, watch: Watch) -> None:
+        """Move the as-of day and wait until every account has its rows and its alerts."""
         store.move_as_of(as_of)
-        waiting = most = len(store.behind(as_of))
+        most, waiting = 0, 1
         while waiting:
+            asked = time.monotonic()
+            waiting = len(store.behind(as_of, standard))
+            most = max(most, waiting)
             watch.rows(most - waiting, most)
             self._workers.check()
-            time.sleep(POLL_S)
-            waiting = len(store.behind(as_of))
-        watch.rows(most, most)
+            # The question reads every event: asked more often it would keep the workers from their work.
+            time.sleep(POLL_S + 3 * (time.monotonic() - asked) if waiting else 0)
 
     def close(self) -> None:
         """Let go of the broker."""

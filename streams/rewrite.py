@@ -1,27 +1,24 @@
-"""Rewrites the alerts of a database: those that the rules, held against the drained rows day by day, would have raised.
+"""Alerts of a replay: those that the rules, held against the drained rows day by day, would have raised.
 
-Place in the flow: the end of a replay, once all rows are written. Knows metric rules alone, leaves the alerts of
-`OTHER_RULES` as they are, notifies nobody.
+Place in the flow: where a live worker has the `alerter`. Knows metric rules alone, leaves the alerts of `OTHER_RULES` as
+they are, notifies nobody.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from schemas.rows import AccountId, AlertChange, AlertRow
-from sink.statement import quoted
 from streams.alerts import change_of, judged, new_alert, resolved, value_of
-from streams.core.calendar import Account
+from streams.core.calendar import Account, snapshot_columns
 from streams.core.evidence import Evidence
+from streams.core.metrics import snapshot
 from streams.core.rules import OTHER_RULES, Rule, Run, Verdicts, history, judge
+from streams.pipeline import Pipeline
 
-ROWS_A_SLICE = 250_000
-ACCOUNTS_A_LOAD = 100
-
-Load = Callable[[Sequence[AccountId]], Mapping[AccountId, Account]]
 R = TypeVar("R", AlertRow, AlertChange)
 
 
@@ -31,127 +28,96 @@ class AlertStore(Protocol):
     def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
         """Alerts in their latest state."""
 
+    def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
+        """Every change of the alerts of these accounts."""
+
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
         """Write the new state of alerts, then what changed."""
 
-    def query_arrow(self, query: str) -> pa.Table:
-        """The result of a statement."""
+
+class Historian:
+    """Judges all days of accounts whose rows were written: a replay's alerts are a function of the rows."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._turn = count()
+
+    async def judge(self, pipeline: Pipeline, store: AlertStore, accounts: Sequence[AccountId]) -> None:
+        """Make the stored alerts of these accounts those that their rows give."""
+        version = (pipeline.tenure.epoch << 40) + next(self._turn)
+        these = [pipeline.accounts[account] for account in accounts]
+        await pipeline.call(rewrite, store, self._rules, these, version)
+
+    async def close(self) -> None:
+        """Nothing is under way."""
 
 
 class _Rows(NamedTuple):
-    """Stored rows, dense and sorted, of `accounts`, `sizes[i]` of each."""
+    """Rows, dense and sorted by day, `sizes[i]` of `accounts[i]`."""
 
-    accounts: list[AccountId]
-    sizes: npt.NDArray[Any]
-    days: npt.NDArray[Any]
-    columns: dict[str, npt.NDArray[Any]]
+    accounts: list[Account]
+    sizes: npt.NDArray[np.int64]
+    columns: dict[str, npt.NDArray[np.generic]]
 
 
-def rewrite(store: AlertStore, rules: Iterable[Rule], as_of: int, *, load: Load, version: int) -> None:
-    """Make the stored alerts those that the rules give on the stored rows, day by day up to the as-of day.
+def rewrite(store: AlertStore, rules: Sequence[Rule], accounts: Sequence[Account], version: int) -> None:
+    """Make the stored alerts of these accounts, restated, those that the rules give on their rows, day by day.
 
     What is stored already stays untouched, what never was gets a tombstone: run again, it writes nothing. `version`
-    must be greater than any used before: that of rows of a new epoch, with no event. `load` gives the accounts that
-    have alerts, with all their events, for the orders behind.
+    must be greater than any used before.
     """
-    rules = tuple(rules)
-    for accounts in _slices(store):
-        rows = _rows_of(store, rules, accounts, as_of)
-        alerts: list[AlertRow] = []
-        changes: list[AlertChange] = []
-        for alert, of_alert in _that_were(rules, rows, load, version):
-            alerts.append(alert)
-            changes += of_alert
-        before = [alert for alert in store.alerts(accounts) if alert.rule not in OTHER_RULES]
-        store.add_alerts(_differing(before, alerts, version), _differing(_changes(store, accounts), changes, version))
+    ids = [account.id for account in accounts]
+    rows = _rows_of(accounts)
+    alerts: list[AlertRow] = []
+    changes: list[AlertChange] = []
+    for alert, of_alert in _that_were(rules, rows, version) if rows else ():
+        alerts.append(alert)
+        changes += of_alert
+    before = [alert for alert in store.alerts(ids) if alert.rule not in OTHER_RULES]
+    stored = [change for change in store.alert_changes(ids) if change.rule not in OTHER_RULES]
+    store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
 
 
-def _slices(store: AlertStore) -> Iterator[list[AccountId]]:
-    """All accounts, whole sellers, as many at a time as have about so many rows."""
-    table = store.query_arrow(
-        "SELECT seller_id, marketplace_id, greatest(toInt32(as_of) - toInt32(first_day) + 1, 0) AS days "
-        "FROM account_marks FINAL ORDER BY seller_id, marketplace_id"
-    )
-    these: list[AccountId] = []
-    size = 0
-    for seller, marketplace, days in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        if size >= ROWS_A_SLICE and seller != these[-1][0]:
-            yield these
-            these, size = [], 0
-        these.append((seller, marketplace))
-        size += days
-    if these:
-        yield these
+def _rows_of(accounts: Sequence[Account]) -> _Rows | None:
+    """All rows of the accounts that have any."""
+    blocks = {account: rows for account in accounts if (rows := account.rows(account.first_day)) is not None}
+    if not blocks:
+        return None
+    terms = {account.id: account.terms for account in blocks}
+    columns = snapshot_columns(blocks.values(), terms.__getitem__)
+    sizes = np.array([len(rows.last_event_time) for rows in blocks.values()])
+    return _Rows(list(blocks), sizes, snapshot(columns) | {"day": columns["day"]})
 
 
-def _of(accounts: Sequence[AccountId]) -> str:
-    """The condition that a row is of these accounts, a slice in order; it prunes by the tables' sorting key."""
-    return f"seller_id BETWEEN {quoted(accounts[0][0])} AND {quoted(accounts[-1][0])}"
-
-
-def _rows_of(store: AlertStore, rules: Iterable[Rule], accounts: Sequence[AccountId], as_of: int) -> _Rows:
-    names = sorted(set[str]().union(*(rule.columns() for rule in rules)))
-    table = store.query_arrow(
-        f"SELECT {', '.join(['seller_id', 'marketplace_id', 'toInt32(day) AS day_number', *names])} "  # noqa: S608  # the catalogue's names
-        f"FROM stored_seller_daily FINAL WHERE {_of(accounts)} AND day_number <= {int(as_of)} "
-        "ORDER BY seller_id, marketplace_id, day_number"
-    )
-    ids = [table[name].combine_chunks().dictionary_encode() for name in ("seller_id", "marketplace_id")]
-    codes = np.stack([encoded.indices.to_numpy() for encoded in ids])
-    starts = np.append(0, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(axis=0)) + 1)[: table.num_rows]
-    sellers, marketplaces = (encoded.take(pa.array(starts)).to_pylist() for encoded in ids)
-    return _Rows(
-        list(zip(sellers, marketplaces, strict=True)),
-        np.diff(starts, append=table.num_rows),
-        table["day_number"].to_numpy(),
-        {name: table[name].to_numpy() for name in names},
-    )
-
-
-def _that_were(
-    rules: Sequence[Rule], rows: _Rows, load: Load, version: int
-) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
+def _that_were(rules: Sequence[Rule], rows: _Rows, version: int) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
     """The alerts of some rows in their last state, each with its changes."""
-    markets = np.repeat(np.array([marketplace for _, marketplace in rows.accounts], dtype=object), rows.sizes)
+    markets = np.repeat(np.array([account.id[1] for account in rows.accounts], dtype=object), rows.sizes)
     verdicts = judge(rules, rows.columns, markets)
     found: dict[int, list[tuple[Rule, Run]]] = {}
     for rule in rules:
         for run in history(verdicts[rule.name].severity, rows.sizes):
             found.setdefault(run.account, []).append((rule, run))
-    with_alerts = sorted(found)
-    for at in range(0, len(with_alerts), ACCOUNTS_A_LOAD):
-        these = with_alerts[at : at + ACCOUNTS_A_LOAD]
-        loaded = load([rows.accounts[i] for i in these])
-        for i in these:
-            evidence = Evidence(loaded[rows.accounts[i]])
-            for rule, run in found[i]:
-                orders = evidence.orders_behind(rule, int(rows.days[run.last]))
-                alert = new_alert(rows.accounts[i], rule, int(rows.days[run.turns[0]]), version)
-                yield _as_it_was(alert, verdicts[rule.name], run, rows, orders)
+    days = rows.columns["day"].tolist()
+    for i in sorted(found):
+        evidence = Evidence(rows.accounts[i])
+        for rule, run in found[i]:
+            orders = evidence.orders_behind(rule, days[run.last])
+            alert = new_alert(rows.accounts[i].id, rule, days[run.turns[0]], version)
+            yield _as_it_was(alert, verdicts[rule.name], run, days, orders)
 
 
 def _as_it_was(
-    alert: AlertRow, verdicts: Verdicts, run: Run, rows: _Rows, orders: list[str]
+    alert: AlertRow, verdicts: Verdicts, run: Run, days: list[int], orders: list[str]
 ) -> tuple[AlertRow, list[AlertChange]]:
     """An alert's last state and its changes: the value of the last change, the rest of the last day in breach."""
     fired = [alert._replace(value=value_of(verdicts, row)) for row in run.turns]
-    changes = [change_of(one, int(rows.days[row])) for one, row in zip(fired, run.turns, strict=True)]
+    changes = [change_of(one, days[row]) for one, row in zip(fired, run.turns, strict=True)]
     alert = judged(alert, verdicts, run.last, orders)._replace(value=fired[-1].value)
     if run.resolved is not None:
-        day = int(rows.days[run.resolved])
+        day = days[run.resolved]
         alert = resolved(alert, day, value_of(verdicts, run.resolved))
         changes.append(change_of(alert, day))
     return alert, changes
-
-
-def _changes(store: AlertStore, accounts: Sequence[AccountId]) -> list[AlertChange]:
-    """The stored changes of metric rules' alerts."""
-    table = store.query_arrow(
-        "SELECT alert_id, toInt32(day) AS day, rule, seller_id, marketplace_id, state, value, version, gone "  # noqa: S608  # quoted
-        f"FROM stored_alert_history FINAL WHERE {_of(accounts)}"
-    )
-    changes = (AlertChange(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True))
-    return [change for change in changes if change.rule not in OTHER_RULES]
 
 
 def _key(row: AlertRow | AlertChange) -> tuple[str, ...]:

@@ -9,12 +9,15 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigurationError
+from schemas.rows import Standard
+from streams.core.metrics import METRICS
 from streams.ruletables import Alerts, unknown
 from streams.sections import ClickHouse, Kafka, Metrics, Receivers, Section
 
@@ -32,6 +35,18 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()
     receivers: Receivers = Receivers()
+
+    def standard(self, *, judged: bool) -> Standard:
+        """What tells these settings from others, of rows, and if `judged`, of a replay's alerts."""
+        catalogue = repr([(metric.name, metric.type, metric.formula) for metric in METRICS])
+        return Standard(
+            _hash(catalogue + self.metrics.model_dump_json()), _hash(self.alerts.model_dump_json()) if judged else 0
+        )
+
+
+def _hash(text: str) -> int:
+    """Never 0, which stands for none."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little") | 1
 
 
 def load_settings(

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]  # public
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # public
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import ConfigurationError, SellerpulseError, Unavailable
@@ -56,11 +56,10 @@ def _config(retention_days: float) -> dict[str, str]:
 
 
 class Lag(NamedTuple):
-    """How far a group is behind on a topic: records it has not committed, and whether it ever committed."""
+    """How many records of a topic a group has not committed yet."""
 
     topic: str
     records: int
-    started: bool
 
 
 class Cluster:
@@ -72,16 +71,13 @@ class Cluster:
     def __init__(self, bootstrap: str, *, within_s: float = ANSWER_WITHIN_S) -> None:
         self.bootstrap = bootstrap
         self._within_s = within_s
-        self._reason = ""
-        config: dict[str, Any] = {"bootstrap.servers": bootstrap, "log_level": 0, "error_cb": self._note}
+        self._reasons: list[str] = []
+        note = self._reasons.append  # not a method of ours: the client would not go before the next collection
+        config: dict[str, Any] = {"bootstrap.servers": bootstrap, "log_level": 0}
         try:
-            self._admin = AdminClient(config)
+            self._admin = AdminClient(config | {"error_cb": lambda error: note(error.str())})
         except KafkaException as wrong:
             raise ConfigurationError(f"Kafka at {bootstrap}: {wrong.args[0].str()}") from wrong
-
-    def _note(self, error: KafkaError) -> None:
-        """Keep the first reason why a broker cannot be reached; what follows repeats it."""
-        self._reason = self._reason or f": {error.str().rpartition('/bootstrap: ')[2].partition(' (after ')[0]}"
 
     def replicas(self) -> dict[str, list[int]]:
         """The topics there are: how many replicas each partition has."""
@@ -131,32 +127,33 @@ class Cluster:
 
     def lag(self, group: str) -> list[Lag]:
         """How far the group is behind on each topic of events that there is."""
-        present = self.replicas()
-        partitions = [TopicPartition(t, p) for t in TOPICS for p in range(len(present.get(t, ())))]
-        if not partitions:
-            return []
-        first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # says the library
-        end = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # likewise
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)])
-        committed = {(at.topic, at.partition): at.offset for at in self._answer(asked[group]).topic_partitions}
-        return [
-            Lag(
-                topic,
-                sum(end[at] - max(committed[at], first[at]) for at in end if at[0] == topic),
-                any(offset >= 0 for at, offset in committed.items() if at[0] == topic),
-            )
-            for topic in TOPICS
-            if topic in present
-        ]
+        partitions = {name: len(replicas) for name, replicas in self.replicas().items() if name in TOPICS}
+        # Not by the admin client: asked of a coordinator that is just starting, it crashes (librdkafka issue 5040).
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "log_level": 0})
+        try:
+            return [
+                Lag(name, sum(self._behind(consumer, TopicPartition(name, p)) for p in range(partitions[name])))
+                for name in TOPICS
+                if name in partitions
+            ]
+        except KafkaException as failed:
+            raise self._converted(failed) from failed
+        finally:
+            consumer.close()
 
-    def _offsets(self, partitions: list[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
-        asked = self._admin.list_offsets(dict.fromkeys(partitions, which), request_timeout=self._within_s)
-        return {(at.topic, at.partition): self._answer(future).offset for at, future in asked.items()}
+    def _behind(self, consumer: Consumer, partition: TopicPartition) -> int:
+        (committed,) = consumer.committed([partition], timeout=self._within_s)
+        if committed.error is not None:
+            raise KafkaException(committed.error)
+        first, end = consumer.get_watermark_offsets(partition, timeout=self._within_s)
+        return end - max(committed.offset, first)
 
     def members(self, group: str) -> int:
         """How many workers the group has now."""
-        asked = self._admin.describe_consumer_groups([group], request_timeout=self._within_s)
-        return len(self._answer(asked[group]).members)
+        try:
+            return sum(len(found.members) for found in self._admin.list_groups(group, timeout=self._within_s))
+        except KafkaException as failed:
+            raise self._converted(failed) from failed
 
     def _answer(self, future: "Future[T]") -> T:
         try:
@@ -167,8 +164,9 @@ class Cluster:
     def _converted(self, failed: KafkaException, what: str = "") -> SellerpulseError:
         error = failed.args[0]
         if error.name() in _OUT_OF_REACH:
-            self._admin.poll(0)  # what `_note` has not been told yet
-            return Unavailable(f"Kafka at {self.bootstrap} cannot be reached{self._reason}")
+            self._admin.poll(0)  # brings the reasons, of which the first says it all
+            why = (self._reasons or [error.str()])[0].rpartition("/bootstrap: ")[2].partition(" (after ")[0]
+            return Unavailable(f"Kafka at {self.bootstrap} cannot be reached: {why}")
         return SellerpulseError(f"Kafka at {self.bootstrap}: {what}{error.str()}")
 
 

@@ -79,6 +79,8 @@ CREATE TABLE account_marks (
     seller_id LowCardinality(String) COMMENT 'The seller',
     marketplace_id LowCardinality(String) COMMENT 'The marketplace',
     checksum UInt64 COMMENT 'Sum of the digests of the events that the rows know of',
+    formula UInt64 COMMENT 'Hash of the catalogue and the metric settings that the rows follow',
+    rules UInt64 COMMENT 'Hash of the rules by which a replay judged the rows; 0: none did',
     first_day Date32 COMMENT 'The first day that has a row',
     as_of Date32 COMMENT 'The last day that has a row',
     version UInt64 COMMENT 'As in stored_seller_daily'

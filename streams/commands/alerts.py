@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.commands.cli import configured
-from streams.commands.sql import show
+from streams.commands.sql import count, show
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -58,7 +58,7 @@ def list_(settings: "Settings", every: bool, output: str) -> None:
     try:
         if output == "json":
             show(store.client, _OBJECTS, "JSONEachRow", asked)
-        elif store.client.command(_COUNT, asked):
+        elif count(store.client, _COUNT, asked):
             show(store.client, _TABLE, parameters=asked)
         else:
             click.echo("There was no alert yet." if every else "No alert is firing.")

@@ -9,7 +9,7 @@ import click
 
 from schemas.events import TOPICS, UNKNOWN_TOPIC
 from streams.commands.cli import configured
-from streams.commands.sql import show
+from streams.commands.sql import count, show
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -58,7 +58,7 @@ def list_(settings: "Settings", topic: str | None, limit: int, output: str) -> N
     try:
         if output == "json":
             show(store.client, _NEWEST, "JSONEachRow", asked)
-        elif store.client.command(_COUNT, asked):
+        elif count(store.client, _COUNT, asked):
             show(store.client, _REASONS, parameters=asked)
             if limit:
                 show(store.client, _NEWEST, parameters=asked)

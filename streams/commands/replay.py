@@ -4,7 +4,6 @@ Place in the flow: looks at the input, hands it to `streams.replay`, sums up.
 """
 
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click

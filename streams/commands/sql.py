@@ -6,6 +6,7 @@ the engine can it is told so as well.
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
@@ -72,17 +73,13 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
     Raises SellerpulseError, in the engine's words, for a query that is wrong; ConfigurationError for one that
     would write or is several.
     """
-    from clickhouse_connect.driver.exceptions import ClickHouseError
-    from urllib3.exceptions import HTTPError
-
-    from sink.connect import message_of
     from sink.statement import Refused, parse
 
     statement = parse(query.strip().rstrip(";").encode(), b"")
     if statement.format and output:
         raise ConfigurationError(f"the query names the format {statement.format} itself, --format {output} another")
     wanted = None if statement.format else output or TABLE
-    try:
+    with _in_the_engines_words():
         _prepare(client)
         try:
             statement.check(read_only=True)
@@ -90,10 +87,27 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
             if refused.code == _READ_ONLY:  # or misspelt: then the engine knows better what to say
                 client.query("SELECT formatQuery({query:String})", {"query": query})
                 raise ConfigurationError("sql only reads: give a SELECT, SHOW, DESCRIBE or EXPLAIN") from refused
-            raise ConfigurationError(message_of(refused)) from refused
+            raise ConfigurationError(str(refused).partition("DB::Exception: ")[2]) from refused
         for block in _blocks(client, statement, wanted, parameters):
             sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
+
+
+def count(client: "Client", query: str, parameters: dict[str, Any] | None = None) -> int:
+    """The number that the query gives. Raises SellerpulseError."""
+    with _in_the_engines_words():
+        return int(client.query(query, parameters).first_row[0])
+
+
+@contextmanager
+def _in_the_engines_words() -> Iterator[None]:
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+    from urllib3.exceptions import HTTPError
+
+    from sink.connect import message_of
+
+    try:
+        yield
     except (ClickHouseError, HTTPError) as failed:
         raise SellerpulseError(message_of(failed)) from failed
 

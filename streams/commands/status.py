@@ -16,7 +16,7 @@ from streams.commands.cli import FAILED, configured
 from streams.log import without_passwords
 
 if TYPE_CHECKING:
-    from streams.sections import ClickHouse, Kafka
+    from streams.sections import Kafka
     from streams.settings import Settings
 
 _NUMBERS = """SELECT (SELECT count() FROM account_marks FINAL) AS accounts,
@@ -56,7 +56,7 @@ def command(settings: "Settings", output: str) -> None:
     """
     report = Report()
     ask_kafka(settings.kafka, report)
-    ask_database(settings.clickhouse, report)
+    ask_database(settings, report)
     judge(report, datetime.now(UTC).date())
     if output == "json":
         told = {"healthy": not report.problems, "problems": report.problems}
@@ -91,18 +91,20 @@ def ask_kafka(kafka: "Kafka", report: Report) -> None:
     report.problems += [f"topic {line}" for line in differences]
 
 
-def ask_database(clickhouse: "ClickHouse", report: Report) -> None:
+def ask_database(settings: "Settings", report: Report) -> None:
     """The as-of day, accounts and events."""
     from sink.connect import connect
 
-    report.database = {"address": without_passwords(clickhouse.url)}
+    report.database = {"address": without_passwords(settings.clickhouse.url)}
     try:
-        store = connect(clickhouse.url, create=False)
+        store = connect(settings.clickhouse.url, create=False)
         try:
             as_of = store.as_of()
             report.database["as_of"] = None if as_of is None else (EPOCH + timedelta(days=as_of)).date()
             report.database |= store.query_arrow(_NUMBERS).to_pylist()[0]
-            report.database["accounts_behind"] = None if as_of is None else len(store.behind(as_of))
+            report.database["accounts_behind"] = (
+                None if as_of is None else len(store.behind(as_of, settings.standard(judged=False)))
+            )
         finally:
             store.close()
     except SellerpulseError as failed:

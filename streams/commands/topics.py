@@ -46,9 +46,10 @@ def create(settings: "Settings") -> None:
 
     topics = wanted(settings.kafka)
     cluster = Cluster(settings.kafka.bootstrap)
-    for name in cluster.create(topics):
+    made = cluster.create(topics)
+    for name in made:
         click.echo(f"{name}: created")
-    for line in cluster.differences(topics):
+    for line in cluster.differences(topic for topic in topics if topic.name not in made):
         click.echo(f"{line}; left as it is", err=True)
     click.echo(ADVICE)
 
