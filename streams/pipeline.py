@@ -17,10 +17,11 @@ not the checksum of their events are found by `Sink.behind` and restated. Nothin
 import asyncio
 import logging
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -153,6 +154,7 @@ class Pipeline:
         self.standard, self.clock, self.send, self.commit, self.judge = standard, clock, send, commit, judge
         self.accounts: dict[AccountId, Account] = {}
         self.counts: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)  # by stage; calls of the sink overlap with decoding
         self.over = False
         self._thread = thread
         self._marks: dict[AccountId, Mark | None] = {}  # of the accounts in memory
@@ -172,6 +174,7 @@ class Pipeline:
         except TimeoutError:
             log.warning("partitions go before everything was flushed; their next owner reads it again")
         finally:
+            log.info("%s; seconds: %s", dict(self.counts), {name: round(s, 2) for name, s in self.seconds.items()})
             self.over = True
             self._room.set()  # agents that wait go on, and find it over
             self._work.set()
@@ -186,7 +189,7 @@ class Pipeline:
         await self._room.wait()
         if self.over:
             return
-        pending, now = self._pending, self.clock()
+        pending, now, started = self._pending, self.clock(), perf_counter()
         accept = self.codec.accept
         for record in records:
             found = accept(topic, record.key, record.value, now)
@@ -206,6 +209,7 @@ class Pipeline:
                 payload, digest = self.codec.restated(topic, event)
             subject, fact = fact_of(topic, event, digest)
             pending.events.append(Incoming(account, subject, fact, topic, payload, digest))
+        self.seconds["decode"] += perf_counter() - started
         self._took(topic, partition, records)
 
     async def take_rejected(self, topic: str, partition: int, records: Sequence[Any]) -> None:
@@ -275,10 +279,12 @@ class Pipeline:
     async def _store(self, events: list[Incoming]) -> None:
         await self._load({event.account for event in events} - self.accounts.keys())
         fresh: dict[Topic, list[tuple[bytes, bytes]]] = {topic: [] for topic in TOPICS}
+        started = perf_counter()
         for account, subject, fact, topic, payload, digest in events:
             if self.accounts[account].add(subject, fact):
                 fresh[topic].append((payload, digest))
                 self._changed.add(account)
+        self.seconds["stories"] += perf_counter() - started
         for topic, records in fresh.items():
             if records:
                 await self.call(self.sink.add_events, topic, records)
@@ -342,7 +348,9 @@ class Pipeline:
         size = 0
         for n, key in enumerate(accounts, 1):
             these.append(key)
+            started = perf_counter()
             rows = self._rows_of(self.accounts[key])
+            self.seconds["restate"] += perf_counter() - started
             if rows is not None:
                 blocks.append(rows)
                 size += len(rows.last_event_time)
@@ -365,12 +373,14 @@ class Pipeline:
     async def _write_rows(self, blocks: list[Rows]) -> None:
         if not blocks:
             return
+        started = perf_counter()
         columns = snapshot_columns(blocks, lambda account: self.terms_of(account[1]))
         accounts = [block.account for block in blocks]
         sizes = [len(block.last_event_time) for block in blocks]
         versions = [self.version_of(self.accounts[account]) for account in accounts]
         rows = snapshot(columns) | {"day": columns["day"]}
         rows["version"] = np.repeat(np.array(versions, dtype=np.uint64), sizes)
+        self.seconds["snapshot"] += perf_counter() - started
         await self.call(self.sink.add_rows, accounts, sizes, rows)
         self.counts["rows"] += len(rows["day"])
 
@@ -401,12 +411,15 @@ class Pipeline:
         """
         pause, longest = RETRY_S
         while not self.over:
+            started = perf_counter()
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
             except Unavailable as failed:
                 log.warning("%s; trying again in %.1f s", failed, pause)
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))
                 pause = min(2 * pause, longest)
+            finally:
+                self.seconds[getattr(call, "__name__", "sink")] += perf_counter() - started
         raise asyncio.CancelledError
 
 

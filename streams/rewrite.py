@@ -67,6 +67,8 @@ def rewrite(store: AlertStore, rules: Sequence[Rule], accounts: Sequence[Account
     must be greater than any used before.
     """
     ids = [account.id for account in accounts]
+    if not ids:
+        return
     rows = _rows_of(accounts)
     alerts: list[AlertRow] = []
     changes: list[AlertChange] = []

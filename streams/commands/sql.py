@@ -96,7 +96,7 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
 def count(client: "Client", query: str, parameters: dict[str, Any] | None = None) -> int:
     """The number that the query gives. Raises SellerpulseError."""
     with _in_the_engines_words():
-        return int(client.query(query, parameters).first_row[0])
+        return int(client.query(query, parameters).result_rows[0][0])
 
 
 @contextmanager

@@ -5,11 +5,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId, AlertChange, AlertRow, Mark
+from schemas.rows import AccountId, AlertChange, AlertRow
 from sink.embedded import open_embedded
 from sink.schema import migrate
 from sink.store import Store
@@ -178,13 +177,6 @@ EVENTS = [
 AS_OF = DAY + 60
 
 
-def fill(store: Store, accounts: Mapping[AccountId, Account]) -> None:
-    columns, sizes = rows_of(list(accounts.values()), AS_OF)
-    columns |= {"version": np.ones(sum(sizes), np.uint64), "gone": np.zeros(sum(sizes), np.uint8)}
-    store.add_rows(list(accounts), sizes, columns)
-    store.add_marks([Mark(key, account.checksum, account.first_day, AS_OF, 1) for key, account in accounts.items()])
-
-
 def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
     return {
         view: store.query_arrow(f"SELECT * FROM {view} ORDER BY ALL").to_pylist()
@@ -193,22 +185,14 @@ def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 
 def replayed(store: Store, accounts: Mapping[AccountId, Account], *rules: Rule, version: int) -> dict[str, Any]:
-    asked: list[AccountId] = []
-
-    def load(these: Sequence[AccountId]) -> Mapping[AccountId, Account]:
-        asked.extend(these)
-        return {account: accounts[account] for account in these}
-
-    rewrite(store, rules, AS_OF, load=load, version=version)
-    found = stored(store)
-    alerts = [alert for alert in found["alerts"] if alert["rule"] != "case_overdue"]
-    assert set(asked) == {(alert["seller_id"], alert["marketplace_id"]) for alert in alerts}
-    return found
+    for account in accounts.values():
+        account.restate(AS_OF)
+    rewrite(store, rules, list(accounts.values()), version)
+    return stored(store)
 
 
 def test_a_replay_writes_the_alerts_that_were(store: Store) -> None:
     accounts = accounts_of(*EVENTS)
-    fill(store, accounts)
     found = replayed(store, accounts, *RULES, version=1 << 40)
     alerts = [
         (a["rule"], a["seller_id"], a["marketplace_id"], a["state"], a["severity"], a["value"], a["threshold"],
@@ -237,7 +221,6 @@ def test_a_replay_writes_the_alerts_that_were(store: Store) -> None:
 
 def test_a_replay_repeated_writes_nothing_and_one_by_other_rules_takes_back(store: Store) -> None:
     accounts = accounts_of(*EVENTS)
-    fill(store, accounts)
     case = AlertRow("case", "case_overdue", "A", "M", "a1", "firing", "warning", None, 0, 0, None, [], 0, 1)
     store.add_alerts([case], [change_of(case, DAY)])
     first = replayed(store, accounts, *RULES, version=1 << 40)
@@ -255,7 +238,6 @@ def test_a_replay_repeated_writes_nothing_and_one_by_other_rules_takes_back(stor
 
 def test_a_replay_writes_what_a_worker_would_have_who_saw_every_day(store: Store) -> None:
     accounts = accounts_of(*EVENTS)
-    fill(store, accounts)
     book = AlertBook(RULES)
     book.learn(accounts, [])
     alerts: dict[str, AlertRow] = {}
@@ -279,15 +261,6 @@ def test_a_replay_writes_what_a_worker_would_have_who_saw_every_day(store: Store
 
 def test_a_replay_over_nothing_is_quiet(store: Store) -> None:
     assert replayed(store, {}, *RULES, version=1) == {"alerts": [], "alert_history": []}
-
-
-def test_slices_do_not_show(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    accounts = accounts_of(*EVENTS)
-    fill(store, accounts)
-    whole = replayed(store, accounts, *RULES, version=1)
-    monkeypatch.setattr("streams.rewrite.ROWS_A_SLICE", 1)
-    monkeypatch.setattr("streams.rewrite.ACCOUNTS_A_LOAD", 1)
-    assert replayed(store, accounts, *RULES, version=2) == whole
 
 
 # --- what people are told ------------------------------------------------------------------------------------
