@@ -18,7 +18,9 @@ from schemas.codec import Codec
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
 from schemas.rows import AccountId, Standard
 from streams.core.metrics import Terms
-from streams.pipeline import Outgoing, Partition, Pipeline, Sink, Tenure
+from streams.intake import Outgoing, Partition
+from streams.pipeline import Pipeline, Tenure
+from streams.port import Sink
 from streams.rewrite import AlertStore
 from streams.transport import Consumer
 
@@ -113,7 +115,8 @@ class Worker:
         count = max([self.app.consumer.topic_partitions(topic) or 1 for topic in TOPICS])
         generation = self.app.consumer_generation_id
         self.pipeline = pipeline = Pipeline(
-            sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned), standard=self.standard, as_of=as_of,
+            sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),
+            standard=self.standard, as_of=as_of,
             thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, judge=self._judge,
         )  # fmt: skip
         self._assigned.set()

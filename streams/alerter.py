@@ -12,7 +12,8 @@ from streams.alerts import AlertBook, as_json, change_of
 from streams.core.calendar import Account, snapshot_columns
 from streams.core.metrics import Array, snapshot
 from streams.core.rules import Rule
-from streams.pipeline import Outgoing, Pipeline
+from streams.intake import Outgoing
+from streams.pipeline import Pipeline
 from streams.receivers import Receiver, Receivers
 
 TOPIC = "alerts"

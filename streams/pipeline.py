@@ -18,24 +18,22 @@ import asyncio
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from aiokafka.partitioner import murmur2
 
 from schemas.codec import Codec
 from schemas.errors import Unavailable
-from schemas.events import TOPICS, Refusal, Topic
-from schemas.rows import AccountId, Loaded, Mark, Rejected, Standard
+from schemas.events import TOPICS, Topic
+from schemas.rows import AccountId, Mark, Standard
 from streams.accounts import restore
 from streams.core.calendar import Account, Rows, snapshot_columns
-from streams.core.metrics import Array, Terms, snapshot
-from streams.core.privacy import mask_event
-from streams.core.stories import AnyFact, fact_of
+from streams.core.metrics import Terms, snapshot
+from streams.intake import Incoming, Intake, Outgoing, Partition, Pending, rejected
+from streams.port import Sink
 
 log = logging.getLogger(__name__)
 
@@ -48,74 +46,7 @@ ROWS_A_SLICE = 50_000
 ACCOUNTS_A_SLICE = 500
 RETRY_S = (0.2, 10.0)  # first and longest pause before an unavailable sink is tried again
 
-Partition = tuple[str, int]  # topic, partition
 T = TypeVar("T")
-
-
-class Sink(Protocol):
-    """What the pipeline needs of a store; every write may be repeated. Calls block."""
-
-    def add_events(self, topic: Topic, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Store (payload, digest) pairs of accepted events."""
-
-    def load(self, accounts: Sequence[AccountId]) -> Loaded:
-        """All that is stored of these accounts."""
-
-    def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
-        """Write rows of `seller_daily`, so many for each account."""
-
-    def add_gone(self, mark: Mark, first: int) -> None:
-        """The account has no rows any more from `first` until the mark's first day."""
-
-    def add_marks(self, marks: Sequence[Mark]) -> None:
-        """Write how far accounts' rows are."""
-
-    def behind(self, as_of: int, standard: Standard, partitions: int, owned: Iterable[int]) -> list[AccountId]:
-        """Accounts of these partitions whose rows lag their events, the settings or the as-of day."""
-
-    def move_as_of(self, day: int) -> int:
-        """Move the as-of day forward, never back; what it is then."""
-
-    def add_rejected(self, rejected: Sequence[Rejected]) -> None:
-        """Write refused records."""
-
-    def add_misplaced(self, offsets: Mapping[Partition, int], counts: Mapping[Partition, int]) -> None:
-        """Note how many records of a batch, which ended there, were found outside their account's partition."""
-
-
-class Outgoing(NamedTuple):
-    """A record to send on: refused to a dead-letter topic (any partition), or misplaced to where it belongs."""
-
-    topic: str
-    partition: int | None
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-
-class Incoming(NamedTuple):
-    """An accepted event on its way into its story."""
-
-    account: AccountId
-    subject: str
-    fact: AnyFact
-    topic: Topic
-    payload: bytes
-    digest: bytes
-
-
-@dataclass
-class Pending:
-    """What waits for the next flush, and the offsets that are durable after it."""
-
-    events: list[Incoming] = field(default_factory=list)
-    outgoing: list[Outgoing] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    misplaced: Counter[Partition] = field(default_factory=Counter)
-    offsets: dict[Partition, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.events) + len(self.outgoing) + len(self.rejected)
 
 
 class Tenure(NamedTuple):
@@ -131,8 +62,9 @@ class Pipeline:
     """State and flushes of one tenure. All but the sink's calls runs on the event loop; those run on `thread`.
 
     `standard` tells the settings that rows follow; `clock` gives epoch ms; `send` returns when Kafka has the records;
-    `commit` is told what is durable; `judge` is told of accounts whose rows were written, before their marks. When the tenure is over the pipeline is dropped with all its state; a
-    write still under way then does no harm, because rows of a later epoch outrank it.
+    `commit` is told what is durable; `judge` is told of accounts whose rows were written, before their marks. When the
+    tenure is over the pipeline is dropped with all its state; a write still under way then does no harm, because rows
+    of a later epoch outrank it.
     """
 
     def __init__(
@@ -159,7 +91,7 @@ class Pipeline:
         self._thread = thread
         self._marks: dict[AccountId, Mark | None] = {}  # of the accounts in memory
         self._changed: set[AccountId] = set()  # accounts whose rows are behind what is in memory
-        self._homes: dict[AccountId, int] = {}  # account -> hash of its key
+        self._intake = Intake(codec, tenure.partitions, tenure.owned)
         self._pending = Pending()
         self._flushing = asyncio.Lock()
         self._work = asyncio.Event()
@@ -189,26 +121,8 @@ class Pipeline:
         await self._room.wait()
         if self.over:
             return
-        pending, now, started = self._pending, self.clock(), perf_counter()
-        accept = self.codec.accept
-        for record in records:
-            found = accept(topic, record.key, record.value, now)
-            if isinstance(found, Refusal):
-                pending.outgoing.append(_dead_letter(topic, partition, record, found.reason, now))
-                self.counts["refused"] += 1
-                continue
-            event, payload, digest = found.event, found.payload, found.digest
-            account = (event["seller_id"], event["marketplace_id"])
-            home = self._home(account, record.key)
-            if home != partition:
-                pending.misplaced[topic, partition] += 1
-                if home not in self.tenure.owned:
-                    pending.outgoing.append(Outgoing(topic, home, record.key, record.value, list(record.headers)))
-                    continue
-            if topic != "orders" and mask_event(topic, event):
-                payload, digest = self.codec.restated(topic, event)
-            subject, fact = fact_of(topic, event, digest)
-            pending.events.append(Incoming(account, subject, fact, topic, payload, digest))
+        started = perf_counter()
+        self._intake.sort(topic, partition, records, self.clock(), self._pending)
         self.seconds["decode"] += perf_counter() - started
         self._took(topic, partition, records)
 
@@ -216,7 +130,7 @@ class Pipeline:
         """Dead letters become rows of `rejected_events`."""
         await self._room.wait()
         if not self.over:
-            self._pending.rejected += [_rejected(topic, record) for record in records]
+            self._pending.rejected += [rejected(topic, record) for record in records]
             self._took(topic, partition, records)
 
     def _took(self, topic: str, partition: int, records: Sequence[Any]) -> None:
@@ -224,13 +138,6 @@ class Pipeline:
         self._work.set()
         if len(self._pending) >= 2 * FLUSH_EVENTS:
             self._room.clear()
-
-    def _home(self, account: AccountId, key: bytes) -> int:
-        """The partition that an account belongs in."""
-        hashed = self._homes.get(account)
-        if hashed is None:
-            hashed = self._homes[account] = murmur2(key) & 0x7FFFFFFF
-        return hashed % self.tenure.partitions
 
     # --- flushes -----------------------------------------------------------------------------------------
 
@@ -254,6 +161,7 @@ class Pipeline:
             self._room.set()
             if work.events:
                 await self._store(work.events)
+            self.counts["refused"] += work.refused
             if work.outgoing:
                 await self.send(work.outgoing)
             if work.rejected:
@@ -421,30 +329,3 @@ class Pipeline:
             finally:
                 self.seconds[getattr(call, "__name__", "sink")] += perf_counter() - started
         raise asyncio.CancelledError
-
-
-def _dead_letter(topic: str, partition: int, record: Any, reason: str, now_ms: int) -> Outgoing:
-    about = {
-        "reason": reason, "source_topic": topic, "source_partition": partition, "source_offset": record.offset,
-        "refused_at": now_ms,
-    }  # fmt: skip
-    headers = [*record.headers, *((name, str(value).encode()) for name, value in about.items())]
-    return Outgoing(f"{topic}.dlq", None, record.key, record.value, headers)
-
-
-def _rejected(dlq: str, record: Any) -> Rejected:
-    """The row of a dead letter. Of a header that comes twice the last one counts: it is ours."""
-    said = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
-    return Rejected(
-        said.get("source_topic") or dlq.removesuffix(".dlq"),
-        _number(said.get("source_partition")),
-        _number(said.get("source_offset")),
-        said.get("source_file", ""),
-        _number(said.get("source_line")),
-        said.get("reason", "not said"),
-        _number(said.get("refused_at"), record.timestamp),
-    )
-
-
-def _number(text: str | None, otherwise: int = -1) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 16 else otherwise

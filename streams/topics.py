@@ -4,8 +4,10 @@ Place in the flow: before it. Changes nothing that exists: with more partitions 
 a person's decision, taken while producers pause.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -26,6 +28,10 @@ ADVICE = (
 )
 
 _OUT_OF_REACH = frozenset(("_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT", "_TRANSPORT"))
+_PASSING = frozenset(
+    ("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "_WAIT_COORD")
+    + ("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART")
+)
 T = TypeVar("T")
 
 
@@ -81,10 +87,7 @@ class Cluster:
 
     def replicas(self) -> dict[str, list[int]]:
         """The topics there are: how many replicas each partition has."""
-        try:
-            listed = self._admin.list_topics(timeout=self._within_s)
-        except KafkaException as failed:
-            raise self._converted(failed) from failed
+        listed = self._patiently(lambda: self._admin.list_topics(timeout=self._within_s))
         topics = listed.topics.items()
         return {name: [len(p.replicas) for p in topic.partitions.values()] for name, topic in topics}
 
@@ -122,44 +125,55 @@ class Cluster:
 
     def _config_of(self, topic: str) -> dict[str, str]:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        found = self._admin.describe_configs([resource], request_timeout=self._within_s)
-        return {name: entry.value for name, entry in self._answer(found[resource]).items()}
+
+        def ask() -> dict[str, str]:
+            asked = self._admin.describe_configs([resource], request_timeout=self._within_s)[resource]
+            return {name: entry.value for name, entry in asked.result(self._within_s + 2).items()}
+
+        return self._patiently(ask)
 
     def lag(self, group: str) -> list[Lag]:
         """How far the group is behind on each topic of events that there is."""
-        partitions = {name: len(replicas) for name, replicas in self.replicas().items() if name in TOPICS}
+        present = self.replicas()
         # Not by the admin client: asked of a coordinator that is just starting, it crashes (librdkafka issue 5040).
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "log_level": 0})
+
+        def behind(partition: TopicPartition) -> int:
+            (committed,) = consumer.committed([partition], timeout=self._within_s)
+            if committed.error is not None:
+                raise KafkaException(committed.error)
+            first, end = consumer.get_watermark_offsets(partition, timeout=self._within_s)
+            return end - max(committed.offset, first)
+
         try:
+            found = {name: [TopicPartition(name, p) for p in range(len(present.get(name, ())))] for name in TOPICS}
             return [
-                Lag(name, sum(self._behind(consumer, TopicPartition(name, p)) for p in range(partitions[name])))
-                for name in TOPICS
-                if name in partitions
+                Lag(name, sum(self._patiently(partial(behind, partition)) for partition in partitions))
+                for name, partitions in found.items()
+                if partitions
             ]
-        except KafkaException as failed:
-            raise self._converted(failed) from failed
         finally:
             consumer.close()
 
-    def _behind(self, consumer: Consumer, partition: TopicPartition) -> int:
-        (committed,) = consumer.committed([partition], timeout=self._within_s)
-        if committed.error is not None:
-            raise KafkaException(committed.error)
-        first, end = consumer.get_watermark_offsets(partition, timeout=self._within_s)
-        return end - max(committed.offset, first)
-
     def members(self, group: str) -> int:
         """How many workers the group has now."""
-        try:
-            return sum(len(found.members) for found in self._admin.list_groups(group, timeout=self._within_s))
-        except KafkaException as failed:
-            raise self._converted(failed) from failed
 
-    def _answer(self, future: "Future[T]") -> T:
-        try:
-            return future.result(self._within_s + 2)
-        except KafkaException as failed:
-            raise self._converted(failed) from failed
+        def ask() -> int:
+            found = self._admin.list_groups(group, timeout=self._within_s)
+            return sum(len(one.members) for one in found)
+
+        return self._patiently(ask)
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """What Kafka answers, asked again for some seconds while a leader or a coordinator is being chosen."""
+        until = time.monotonic() + self._within_s
+        while True:
+            try:
+                return ask()
+            except KafkaException as failed:
+                if failed.args[0].name() not in _PASSING or time.monotonic() > until:
+                    raise self._converted(failed) from failed
+            time.sleep(0.2)
 
     def _converted(self, failed: KafkaException, what: str = "") -> SellerpulseError:
         error = failed.args[0]

@@ -299,6 +299,7 @@ def test_status_tells_lag_and_that_no_worker_runs(
     capfd.readouterr()
     assert main(words) == 1
     told = json.loads(capfd.readouterr().out)
+    assert "error" not in told["kafka"], told
     assert told["kafka"]["lag"] == {"orders": 5, "feedback": 0, "surveys": 0}
     assert "records that wait while no worker runs: 5" in told["problems"]
 

@@ -1,0 +1,40 @@
+"""The sink as the pipeline sees it: `sink.store` and its in-memory twin, by their shape alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from schemas.events import Topic
+from schemas.rows import AccountId, Loaded, Mark, Rejected, Standard
+from streams.core.metrics import Array
+from streams.intake import Partition
+
+
+class Sink(Protocol):
+    """What the pipeline needs of a store; every write may be repeated. Calls block."""
+
+    def add_events(self, topic: Topic, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store (payload, digest) pairs of accepted events."""
+
+    def load(self, accounts: Sequence[AccountId]) -> Loaded:
+        """All that is stored of these accounts."""
+
+    def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
+        """Write rows of `seller_daily`, so many for each account."""
+
+    def add_gone(self, mark: Mark, first: int) -> None:
+        """The account has no rows any more from `first` until the mark's first day."""
+
+    def add_marks(self, marks: Sequence[Mark]) -> None:
+        """Write how far accounts' rows are."""
+
+    def behind(self, as_of: int, standard: Standard, partitions: int, owned: Iterable[int]) -> list[AccountId]:
+        """Accounts of these partitions whose rows lag their events, the settings or the as-of day."""
+
+    def move_as_of(self, day: int) -> int:
+        """Move the as-of day forward, never back; what it is then."""
+
+    def add_rejected(self, rejected: Sequence[Rejected]) -> None:
+        """Write refused records."""
+
+    def add_misplaced(self, offsets: Mapping[Partition, int], counts: Mapping[Partition, int]) -> None:
+        """Note how many records of a batch, which ended there, were found outside their account's partition."""
