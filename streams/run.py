@@ -20,6 +20,7 @@ def run_worker(settings: Settings, *, live: bool = True) -> None:
 
     app = create_app(settings, live=live)
     worker = Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None  # it writes to stdout, terminal or not
     worker.execute_from_commandline()
 
 

@@ -1,0 +1,237 @@
+"""A store in memory: what `sink.store` does, without a database. For tests of what writes to a store.
+
+Its place in the flow: none, it stands where a store stands. It reads the containers that ClickHouse would be sent and
+keeps what the tables would show: of versions the greatest, of equal ones the last, and no row that is gone. One
+contract suite (tests/contract) holds both stores to the same behaviour.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import fastavro
+import numpy as np
+import numpy.typing as npt
+from aiokafka.partitioner import murmur2
+
+from schemas.codec import Codec, Container
+from schemas.events import MS_A_DAY, TOPICS, Topic, account_key, to_ms
+from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, Standard
+from streams.core.metrics import METRICS, iso
+
+Array = npt.NDArray[Any]
+Event = dict[str, Any]
+Table = dict[Any, tuple[int, Any]]  # key -> version and row; None: gone
+
+_SUBJECT: dict[Topic, str] = {"orders": "order_id", "feedback": "order_id", "surveys": "conversation_id"}
+_FACT: dict[Topic, tuple[str, ...]] = {
+    "orders": ("kind", "fulfilment", "deliver_by"),
+    "feedback": ("kind", "rating", "arrived_on_time", "item_as_described", "customer_service"),
+    "surveys": ("solved", "order_id"),
+}
+
+
+class _Stored(NamedTuple):
+    """An event that stands, and the rank of its content."""
+
+    rank: int
+    event: Event
+
+
+class MemoryStore:
+    """The store of `sink.store`, method by method, and readers of what its tables would show."""
+
+    def __init__(self) -> None:
+        self._containers = {topic: Container(schema) for topic, schema in Codec().newest.items()}
+        self._events: dict[Topic, dict[tuple[str, ...], _Stored]] = {topic: {} for topic in TOPICS}
+        self._daily: Table = {}
+        self._marks: Table = {}
+        self._alerts: Table = {}
+        self._history: Table = {}
+        self._rejected: dict[tuple[Any, ...], Rejected] = {}
+        self._misplaced: dict[tuple[str, int, int], int] = {}
+        self._as_of: int | None = None
+        self._epoch = 0
+
+    # --- events ------------------------------------------------------------------------------------------
+
+    def add_events(self, topic: Topic, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store (payload, digest) pairs of accepted events."""
+        stored = self._events[topic]
+        for record in fastavro.reader(BytesIO(self._containers[topic].build(records))):
+            event = dict(record) if isinstance(record, dict) else {}
+            rank = int.from_bytes(event.pop("digest"), "little")
+            for name in ("event_time", "deliver_by"):
+                if event.get(name) is not None:
+                    event[name] = to_ms(event[name])
+            key = (event["seller_id"], event["marketplace_id"], event[_SUBJECT[topic]], event["event_id"])
+            if key not in stored or rank <= stored[key].rank:
+                stored[key] = _Stored(rank, event)
+
+    def load(self, accounts: Sequence[AccountId]) -> Loaded:
+        """All that is stored of these accounts."""
+        wanted = set(accounts)
+        events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
+        for topic, stored in self._events.items():
+            for (*account, subject, event_id), (rank, event) in stored.items():
+                if tuple(account) in wanted:
+                    fact = (event[name] for name in _FACT[topic])
+                    events[topic].append((*account, subject, event["event_time"], event_id, rank, *fact))
+        return Loaded(events, {account: mark for account, (_, mark) in self._marks.items() if account in wanted})
+
+    # --- rows --------------------------------------------------------------------------------------------
+
+    def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
+        """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version` and every metric."""
+        days, versions = columns["day"].tolist(), columns["version"].tolist()
+        owners = np.repeat(np.arange(len(accounts)), sizes).tolist()
+        for i, (owner, day, version) in enumerate(zip(owners, days, versions, strict=True)):
+            _put(self._daily, (*accounts[owner], day), version, (columns, i))
+
+    def add_gone(self, mark: Mark, first: int) -> None:
+        """The account has no rows any more from day `first` until the mark's first day."""
+        for day in range(first, mark.first_day):
+            _put(self._daily, (*mark.account, day), mark.version, None)
+
+    def add_marks(self, marks: Sequence[Mark]) -> None:
+        """Write how far accounts' rows are."""
+        for mark in marks:
+            _put(self._marks, mark.account, mark.version, mark)
+
+    def behind(
+        self, as_of: int, standard: Standard, partitions: int = 1, owned: Iterable[int] = (0,)
+    ) -> list[AccountId]:
+        """The accounts of these partitions, of so many, whose rows lag their events, the settings or the as-of day."""
+        mine = set(owned)
+        checksums: dict[AccountId, int] = {}
+        firsts: dict[AccountId, int] = {}
+        for stored in self._events.values():
+            for rank, event in stored.values():
+                if (murmur2(account_key(event)) & 0x7FFFFFFF) % partitions in mine:
+                    account = event["seller_id"], event["marketplace_id"]
+                    checksums[account] = (checksums.get(account, 0) + rank) % (1 << 64)
+                    day = event["event_time"] // MS_A_DAY
+                    firsts[account] = min(firsts.get(account, day), day)
+        return [
+            account
+            for account, checksum in checksums.items()
+            if self._lags(account, checksum, standard) or (self._marked(account) < as_of and firsts[account] <= as_of)
+        ]
+
+    def _lags(self, account: AccountId, checksum: int, standard: Standard) -> bool:
+        if account not in self._marks:
+            return True
+        mark: Mark = self._marks[account][1]
+        known = mark.standard
+        return (mark.checksum, known.formula) != (checksum, standard.formula) or standard.rules not in (0, known.rules)
+
+    def _marked(self, account: AccountId) -> int:
+        mark: Mark = self._marks[account][1]
+        return mark.as_of
+
+    # --- the as-of day and epochs ------------------------------------------------------------------------
+
+    def as_of(self) -> int | None:
+        """The as-of day, None before there is one."""
+        return self._as_of
+
+    def first_day(self) -> int | None:
+        """The day of the first event, None if there is none."""
+        times = [event["event_time"] for stored in self._events.values() for _, event in stored.values()]
+        return min(times) // MS_A_DAY if times else None
+
+    def move_as_of(self, day: int) -> int:
+        """Move the as-of day forward, never back; what it is then."""
+        self._as_of = day if self._as_of is None else max(self._as_of, day)
+        return self._as_of
+
+    def next_epoch(self) -> int:
+        """A fencing epoch greater than any taken before."""
+        self._epoch += 1
+        return self._epoch
+
+    # --- refused records and alerts ----------------------------------------------------------------------
+
+    def add_rejected(self, rejected: Sequence[Rejected]) -> None:
+        """Write refused records; each is one row however often it comes."""
+        self._rejected |= {record[:5]: record for record in rejected}
+
+    def add_misplaced(self, offsets: Mapping[tuple[str, int], int], counts: Mapping[tuple[str, int], int]) -> None:
+        """Note how many records of a batch, which ended there, were found outside their account's partition."""
+        self._misplaced |= {(*at, offsets[at]): count for at, count in counts.items()}
+
+    def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
+        """Write the new state of alerts, then what changed."""
+        for alert in alerts:
+            key = alert.seller_id, alert.marketplace_id, alert.alert_id
+            _put(self._alerts, key, alert.version, None if alert.gone else alert)
+        for change in changes:
+            key = change.seller_id, change.marketplace_id, change.alert_id
+            _put(self._history, (*key, change.day, change.state), change.version, None if change.gone else change)
+
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all."""
+        return [alert for alert in _standing(self._alerts, accounts) if not only_firing or alert.state == "firing"]
+
+    def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
+        """Every change of the alerts of these accounts."""
+        return _standing(self._history, accounts)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    # --- what the tables would show ----------------------------------------------------------------------
+
+    def events(self, topic: Topic) -> list[Event]:
+        """The rows of the topic's event table, times as epoch ms."""
+        return [dict(event) for _, (_, event) in sorted(self._events[topic].items())]
+
+    def seller_daily(self) -> list[Event]:
+        """The rows of `seller_daily` without `computed_at`: days as YYYY-MM-DD, times as epoch ms, null as None."""
+        rows = []
+        for (seller, marketplace, day), (_, found) in sorted(self._daily.items(), key=lambda item: item[0]):
+            if found is not None:
+                columns, i = found
+                row = {"seller_id": seller, "marketplace_id": marketplace, "day": iso(day)}
+                rows.append(row | {m.name: _SHOWN[m.type](columns[m.name][i]) for m in METRICS})
+        return rows
+
+    def rejected_events(self) -> list[Event]:
+        """The rows of `rejected_events`; coordinates that do not apply are None."""
+        coordinates = ("partition", "offset", "file", "line")
+        return [
+            {
+                name: None if name in coordinates and value in (-1, "") else value
+                for name, value in record._asdict().items()
+            }
+            for _, record in sorted(self._rejected.items())
+        ]
+
+    def misplaced(self) -> dict[tuple[str, int, int], int]:
+        """How many records were misplaced, by topic, partition and last offset of their batch."""
+        return dict(self._misplaced)
+
+
+def _put(table: Table, key: Any, version: int, row: Any) -> None:
+    if key not in table or version >= table[key][0]:
+        table[key] = version, row
+
+
+def _standing(table: Table, accounts: Sequence[AccountId] | None) -> list[Any]:
+    wanted = None if accounts is None else set(accounts)
+    return [row for key, (_, row) in table.items() if row is not None and (wanted is None or key[:2] in wanted)]
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+_SHOWN: dict[str, Callable[[Any], Any]] = {
+    "UInt32": int,
+    "UInt8": int,
+    "Int64": int,
+    "DateTime64(3, 'UTC')": int,
+    "Nullable(Float64)": _number,
+    "Nullable(Date)": lambda day: None if day < 0 else iso(int(day)),
+    "LowCardinality(Nullable(String))": lambda text: text,
+}
