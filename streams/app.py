@@ -16,6 +16,7 @@ from streams.alerter import Alerter
 from streams.receivers import LogReceiver, Receiver, WebhookReceiver
 from streams.rewrite import Historian
 from streams.settings import Settings, load_settings
+from streams.topics import DEAD_LETTER_BYTES
 
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
 
@@ -32,6 +33,7 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
         consumer_auto_offset_reset="earliest",
         datadir=tempfile.gettempdir(),  # Faust makes a folder for tables; there are none
         producer_acks=-1,
+        producer_max_request_size=DEAD_LETTER_BYTES,
         store="memory://",
         stream_buffer_maxsize=32,  # batches a topic, of at most 1 MiB each
         stream_wait_empty=False,  # what an agent holds is flushed or forgotten by the worker

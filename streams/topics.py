@@ -22,16 +22,15 @@ if TYPE_CHECKING:
 
 ALERTS = "alerts"
 ANSWER_WITHIN_S = 8
+DEAD_LETTER_BYTES = 16 << 20
 ADVICE = (
     "Producers: key = seller_id|marketplace_id, partition by murmur2. Kafka's own Java client does; "
     "librdkafka and what is built on it need partitioner=murmur2_random."
 )
 
 _OUT_OF_REACH = frozenset(("_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT", "_TRANSPORT"))
-_PASSING = frozenset(
-    "COORDINATOR_LOAD_IN_PROGRESS COORDINATOR_NOT_AVAILABLE NOT_COORDINATOR _WAIT_COORD "
-    "LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION UNKNOWN_TOPIC_OR_PART".split()
-)
+_NOT_YET = ("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "_WAIT_COORD")
+_PASSING = frozenset((*_NOT_YET, "LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART"))
 T = TypeVar("T")
 
 
@@ -48,11 +47,13 @@ def wanted(kafka: "Kafka") -> list[Wanted]:
     """All topics that these settings ask for."""
     ours = [(name, kafka.partitions, kafka.retention_days) for name in (*TOPICS, ALERTS)]
     ours += [(f"{name}.dlq", 1, kafka.dlq_retention_days) for name in (*TOPICS, UNKNOWN_TOPIC)]
-    return [Wanted(name, partitions, kafka.replication, _config(days)) for name, partitions, days in ours]
+    return [Wanted(name, partitions, kafka.replication, _config(name, days)) for name, partitions, days in ours]
 
 
-def _config(retention_days: float) -> dict[str, str]:
-    return {
+def _config(name: str, retention_days: float) -> dict[str, str]:
+    # A dead letter is the original record and some headers: it must not be too large where the original was not.
+    size = {"max.message.bytes": str(DEAD_LETTER_BYTES)} if name.endswith(".dlq") else {}
+    return size | {
         "cleanup.policy": "delete",
         # Retention counts from arrival: by a producer's own time, last year's events would be deleted as they come.
         "message.timestamp.type": "LogAppendTime",
@@ -159,8 +160,8 @@ class Cluster:
         """How many workers the group has now."""
 
         def ask() -> int:
-            found = self._admin.list_groups(group, timeout=self._within_s)
-            return sum(len(one.members) for one in found)
+            asked = self._admin.describe_consumer_groups([group], request_timeout=self._within_s)[group]
+            return len(asked.result(self._within_s + 2).members)
 
         return self._patiently(ask)
 

@@ -4,6 +4,7 @@ Place in the flow: a replay of a simulated marketplace year, or of your files, a
 """
 
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,11 +155,12 @@ def _follow(replay: "Replay", days: "list[list[Source]]", pause: float) -> None:
 
 
 def _say_what_next(db: str) -> None:
+    program = sys.argv[0] if "/" in sys.argv[0] else "sellerpulse"
     click.echo(
         f"""
 What to try next:
-  sellerpulse alerts list --db {db}
-  sellerpulse sql "SELECT * FROM seller_current ORDER BY order_defect_rate_60d DESC LIMIT 5" --db {db} --format Vertical
-  sellerpulse sql "SELECT day, positive_rate_90d FROM seller_daily ORDER BY day DESC LIMIT 10" --db {db}
-  sellerpulse demo --follow"""
+  {program} alerts list --db {db}
+  {program} sql "SELECT * FROM seller_current ORDER BY order_defect_rate_60d DESC LIMIT 1" --db {db} --format Vertical
+  {program} sql "SELECT name, comment FROM system.columns WHERE table = 'seller_daily'" --db {db}
+  {program} demo --follow"""
     )

@@ -4,7 +4,9 @@ Place in the flow: beside it, reading. Writes nothing: `sink.statement` lets no 
 the engine can it is told so as well.
 """
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -79,7 +81,7 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
     if statement.format and output:
         raise ConfigurationError(f"the query names the format {statement.format} itself, --format {output} another")
     wanted = None if statement.format else output or TABLE
-    with _in_the_engines_words():
+    with _in_the_engines_words(), _interruptible():
         _prepare(client)
         try:
             statement.check(read_only=True)
@@ -97,6 +99,19 @@ def count(client: "Client", query: str, parameters: dict[str, Any] | None = None
     """The number that the query gives. Raises SellerpulseError."""
     with _in_the_engines_words():
         return int(client.query(query, parameters).result_rows[0][0])
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process at once: Python's own handler would wait for the embedded engine, hours maybe."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""What a store's tables show, read in one way from the store in memory and from ClickHouse."""
+
+from typing import Any, Protocol
+
+from schemas.codec import Codec
+from schemas.events import Topic
+from sink.store import Store
+from streams.core.metrics import METRICS
+
+Row = dict[str, Any]
+
+_VIEWS: dict[Topic, tuple[str, str]] = {
+    "orders": ("order_events", "order_id"),
+    "feedback": ("feedback_events", "order_id"),
+    "surveys": ("survey_events", "conversation_id"),
+}
+_AS_SHOWN = {"DateTime64(3, 'UTC')": "toUnixTimestamp64Milli({0})", "Nullable(Date)": "toString({0})"}
+
+
+class Tables(Protocol):
+    """The readers of `sink.memory.MemoryStore`."""
+
+    def events(self, topic: Topic) -> list[Row]: ...
+
+    def seller_daily(self) -> list[Row]: ...
+
+    def rejected_events(self) -> list[Row]: ...
+
+    def misplaced(self) -> dict[tuple[str, int, int], int]: ...
+
+
+class ClickHouseTables:
+    """The same, from the views that analysts read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def events(self, topic: Topic) -> list[Row]:
+        view, subject = _VIEWS[topic]
+        fields = [field["name"] for field in Codec().newest[topic]["fields"]]
+        times = {"event_time", "deliver_by"}
+        shown = [f"toUnixTimestamp64Milli({name})" if name in times else name for name in fields]
+        order = f"seller_id, marketplace_id, {subject}, event_id"
+        return self._rows(fields, f"SELECT {', '.join(shown)} FROM {view} ORDER BY {order}")
+
+    def seller_daily(self) -> list[Row]:
+        names = ["seller_id", "marketplace_id", "day", *(metric.name for metric in METRICS)]
+        shown = ["seller_id", "marketplace_id", "toString(day)"]
+        shown += [_AS_SHOWN.get(metric.type, "{0}").format(metric.name) for metric in METRICS]
+        return self._rows(names, f"SELECT {', '.join(shown)} FROM seller_daily AS d ORDER BY seller_id, marketplace_id, d.day")
+
+    def rejected_events(self) -> list[Row]:
+        names = ["topic", "partition", "offset", "file", "line", "reason", "time"]
+        shown = ", ".join(names[:-1]) + ", toUnixTimestamp64Milli(time)"
+        rows = self._rows(names, f"SELECT {shown} FROM rejected_events")
+        nothing = {"partition": -1, "offset": -1, "file": "", "line": -1}
+        return sorted(rows, key=lambda row: [nothing.get(n) if row[n] is None else row[n] for n in names[:5]])
+
+    def misplaced(self) -> dict[tuple[str, int, int], int]:
+        rows = self._rows(["t", "p", "o", "n"], "SELECT topic, partition, last_offset, records FROM misplaced_records FINAL")
+        return {(row["t"], row["p"], row["o"]): row["n"] for row in rows}
+
+    def _rows(self, names: list[str], query: str) -> list[Row]:
+        return [dict(zip(names, row, strict=True)) for row in self._store.client.query(query).result_rows]

@@ -1,0 +1,65 @@
+"""Undocumented means failing: README names every metric, rule, command, setting and table."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from streams.commands.cli import COMMANDS
+from streams.core.metrics import METRICS, Metric
+from streams.core.rules import DEFAULT_RULES
+from streams.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_readme_has_a_row_for_every_metric_with_its_unit_and_formula(metric: Metric) -> None:
+    assert f"| `{metric.name}` | {metric.unit} | {metric.formula} |" in README
+
+
+def test_readme_names_every_rule() -> None:
+    assert not [rule.name for rule in DEFAULT_RULES if f"| `{rule.name}` |" not in README]
+
+
+def test_readme_names_every_command() -> None:
+    assert not [name for name in COMMANDS if f"sellerpulse {name}" not in README and f"make {name}" not in README]
+
+
+def test_readme_shows_every_setting() -> None:
+    shown = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert shown is not None
+    keys = [
+        key
+        for name in ("kafka", "clickhouse", "metrics")
+        for key in type(getattr(Settings(), name)).model_fields
+        if key != "marketplaces"
+    ]
+    assert keys
+    assert not [key for key in keys if not re.search(rf"^(# )?{key} = ", shown[1], re.MULTILINE)]
+
+
+def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> None:
+    from streams.settings import load_settings
+
+    shown = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert shown is not None
+    file = tmp_path / "sellerpulse.toml"
+    file.write_text(shown[1])
+    settings = load_settings(file, {}, {})
+    assert settings.metrics.terms_of("MKT-JP").cs_min_responses == 20
+    assert settings.metrics.terms_of("MKT-DE") == Settings().metrics.terms_of("MKT-DE")
+
+
+def test_readme_names_every_view() -> None:
+    ddl = (ROOT / "sink" / "ddl" / "002_views.sql").read_text(encoding="utf-8")
+    views = re.findall(r"^CREATE VIEW (\w+)", ddl, re.MULTILINE)
+    assert views
+    assert not [view for view in views if f"`{view}`" not in README]
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / link).exists(), (document.name, link)
