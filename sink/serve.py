@@ -26,7 +26,7 @@ from sink.request import is_loopback
 
 BODY_LIMIT = 512 << 20
 GRACE_S = 1.0  # for running statements when the server stops, and once more after they were told to stop
-PASSWORD_VARIABLE = "SELLERPULSE_CLICKHOUSE__PASSWORD"  # noqa: S105  # a name
+PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"  # noqa: S105  # a name
 
 
 class Server:

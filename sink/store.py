@@ -4,6 +4,7 @@ Every write may be repeated: what is written twice is one row. Calls block; the 
 Driver exceptions become `Unavailable` (try again) or `SinkRejected` (our bug) here and nowhere else.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from clickhouse_connect.driver.binding import format_query_value
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 from urllib3.exceptions import HTTPError
 
 from schemas.codec import Codec, Container
@@ -32,8 +33,9 @@ EVENT_TABLES: dict[Topic, str] = {
 # async_insert is on by default in this version, and batches are ours; 64-bit numbers are numbers in JSON.
 WRITE_SETTINGS = {"async_insert": 0, "max_query_size": 64 << 20}
 ACCOUNTS_A_QUERY = 1000
-# Code of an exception that says nothing about our statement: timeouts, memory, too many parts, network, disk full.
-_PASSING = frozenset((3, 159, 173, 201, 202, 209, 210, 241, 242, 243, 252, 279, 425, 439, 999))
+# Code of an exception that says nothing about our statement: timeouts, memory, too many parts, network, disk full, or
+# that the statement was stopped.
+_PASSING = frozenset((3, 159, 173, 201, 202, 209, 210, 236, 241, 242, 243, 252, 279, 319, 394, 425, 439, 999))
 
 
 class Store:
@@ -136,7 +138,7 @@ class Store:
     def first_day(self) -> int | None:
         """The day of the first event, None if there is none."""
         firsts = " UNION ALL ".join(
-            f"SELECT min(event_time) AS t, count() AS n FROM {t}" for t in EVENT_TABLES.values()
+            f"SELECT min(event_time) AS t, count() AS n FROM {t} FINAL" for t in EVENT_TABLES.values()
         )
         rows = self._rows(f"SELECT toRelativeDayNum(minIf(t, n > 0)) FROM ({firsts}) HAVING sum(n) > 0")
         return int(rows[0][0]) if rows else None
@@ -159,6 +161,8 @@ class Store:
 
     def add_rejected(self, rejected: Sequence[Rejected]) -> None:
         """Write refused records; each is one row however often it comes."""
+        if not rejected:
+            return
         columns = dict(zip(Rejected._fields, map(list, zip(*rejected, strict=True)), strict=True))
         table = {name: pa.array(values) for name, values in columns.items()}
         table["time"] = pa.array(columns["time"], pa.timestamp("ms", "UTC"))
@@ -183,6 +187,8 @@ class Store:
 
     def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
         """Alerts in their latest state, of these accounts or of all."""
+        if accounts is not None and not accounts:
+            return []
         where = ["state = 'firing'"] if only_firing else []
         if accounts is not None:
             where.append(f"(seller_id, marketplace_id) IN ({_in_list(accounts)})")
@@ -191,6 +197,8 @@ class Store:
 
     def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
         """Every change of the alerts of these accounts."""
+        if not accounts:
+            return []
         fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone"
         where = f"WHERE (seller_id, marketplace_id) IN ({_in_list(accounts)})"
         return [AlertChange(*row) for row in self._rows(f"SELECT {fields} FROM stored_alert_history FINAL {where}")]
@@ -211,8 +219,9 @@ class Store:
             return list(self.client.query(query, settings={"max_query_size": 64 << 20}).result_rows)
 
     def _insert(self, table: str, rows: pa.Table) -> None:
-        with _converted():
-            self.client.insert_arrow(table, rows, settings=WRITE_SETTINGS)
+        if rows.num_rows:
+            with _converted():
+                self.client.insert_arrow(table, rows, settings=WRITE_SETTINGS)
 
 
 _KEY = "seller_id, marketplace_id"
@@ -229,16 +238,25 @@ _ALERTS = (
 )
 
 
+_SCOPE = re.compile(r" in scope |: (?:In scope|While) ", re.IGNORECASE)  # from there on the engine quotes the statement
+
+
 @contextmanager
 def _converted() -> Iterator[None]:
     """The driver's exceptions as ours, without the statement: it may hold what no log should."""
     try:
         yield
+    except OperationalError as failed:  # a kind of DatabaseError, but no answer of the database
+        raise Unavailable(
+            f"ClickHouse: {str(failed).splitlines()[0][:200] if str(failed) else 'no answer'}"
+        ) from failed
     except DatabaseError as failed:
         text = str(failed)
         code = getattr(failed, "code", None) or _code_in(text)
-        first_line = text.splitlines()[0][:300]
-        raise (Unavailable if code in _PASSING else SinkRejected)(f"ClickHouse: {first_line}") from failed
+        if not code and isinstance(failed, OperationalError):  # the network's
+            raise Unavailable("ClickHouse does not answer") from failed
+        what = _SCOPE.split(text.splitlines()[0])[0][:300]
+        raise (Unavailable if code in _PASSING else SinkRejected)(f"ClickHouse: {what}") from failed
     except (ClickHouseError, HTTPError, OSError) as failed:
         raise Unavailable(f"ClickHouse: {type(failed).__name__}") from failed
 

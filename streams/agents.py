@@ -112,7 +112,7 @@ class Worker:
             self.sink = await self._in_thread(self.open_sink)
         sink = self.sink
         epoch, as_of = await self._in_thread(sink.next_epoch), await self._in_thread(sink.as_of)
-        count = max([self.app.consumer.topic_partitions(topic) or 1 for topic in TOPICS])
+        count = await cast("Consumer", self.app.consumer).count_partitions(TOPICS)
         generation = self.app.consumer_generation_id
         self.pipeline = pipeline = Pipeline(
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),

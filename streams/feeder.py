@@ -16,6 +16,7 @@ from streams.broker import PARTITIONS, Window
 from streams.connectors.files import Record, Source
 
 FLUSH_S = 60.0
+POLL_EVERY = 500  # records
 
 
 @dataclass
@@ -60,9 +61,10 @@ class Feeder:
         self._codec, self._clock, self._window = codec, clock, window
         self._homes: dict[bytes, int] = {}
         self._failed: str | None = None
+        self._sent = 0
 
     def feed(self, sources: Sequence[Source], progress: Callable[[int, int], None]) -> Fed:
-        """Send all of these sources; returns when Kafka has them. `progress` hears how many bytes of how many are read."""
+        """Send all of these sources, return when Kafka has them; `progress` hears how many bytes of how many are read."""
         fed, before, total = Fed(), 0, sum(source.size for source in sources)
         for source in sources:
             try:
@@ -83,7 +85,7 @@ class Feeder:
             reason = check(topic, event, self._clock())
             if reason is None:
                 fed.met(event["event_time"])
-                self._send(topic, account_key(event), self._codec.encode(topic, event), None)
+                self._send(topic, account_key(event), self._codec.encode(topic, event))
                 return
             item = Refusal(reason, topic)
         fed.refused[item.reason] += 1
@@ -91,27 +93,31 @@ class Feeder:
             "reason": item.reason, "source_topic": item.topic, "source_file": source.path, "source_line": record.line,
             "refused_at": self._clock(),
         }  # fmt: skip
-        headers = [(name, str(value).encode()) for name, value in about.items() if value is not None]
+        headers: list[tuple[str, str | bytes | None]] = [
+            (name, str(value).encode()) for name, value in about.items() if value is not None
+        ]
         self._send(f"{item.topic or UNKNOWN_TOPIC}.dlq", None, record.raw, headers)
 
-    def _send(self, topic: str, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]] | None) -> None:
-        extra: dict[str, Any] = {"headers": headers} if headers else {}
-        at = (topic, self._home(key)) if self._window else None
-        if at:
-            extra["partition"] = at[1]
+    def _send(
+        self, topic: str, key: bytes | None, value: bytes, headers: list[tuple[str, str | bytes | None]] | None = None
+    ) -> None:
+        window = self._window
+        partition = self._home(key) if window else -1  # -1: by the producer's murmur2
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=self._delivered, **extra)
+                self._producer.produce(topic, value, key, partition, self._delivered, headers=headers)
                 break
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as failed:
                 raise Unavailable(f"Kafka: {failed.args[0].str()}") from failed
-        if self._window and at and not self._window.sent(at, len(value) + len(key or b"") + 200 * bool(headers)):
-            self._wait_for_room(self._window)
-        self._producer.poll(0)
-        if self._failed:
-            raise Unavailable(f"Kafka: {self._failed}")
+        self._sent += 1
+        if self._sent % POLL_EVERY == 0:
+            self._producer.poll(0)
+            if self._failed:
+                raise Unavailable(f"Kafka: {self._failed}")
+        if window and not window.sent((topic, partition), len(value) + len(key or b"") + 200 * bool(headers)):
+            self._wait_for_room(window)
 
     def _wait_for_room(self, window: Window) -> None:
         self._producer.flush(FLUSH_S)

@@ -5,8 +5,8 @@ of the way too: nothing is committed because an agent went on to the next messag
 Registered as the Faust transport `sellerpulse` (entry point group `faust.transports`).
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, cast
 
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage
@@ -24,6 +24,12 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = int(FETCH_S * 1000)  # noqa: SLF001  # Faust has no setting for it
         return consumer
 
+    async def count_partitions(self, topics: Iterable[str]) -> int:
+        """As `Consumer.count_partitions`, in the thread whose client it asks."""
+        client = self._ensure_consumer()._client  # noqa: SLF001  # nothing public asks anew
+        await client.force_metadata_update()
+        return max(len(client.cluster.partitions_for_topic(topic) or ()) for topic in topics)
+
 
 class Consumer(aiokafka.Consumer):
     """The aiokafka driver's consumer, with a batch for a message and our own offsets to commit.
@@ -39,6 +45,15 @@ class Consumer(aiokafka.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def count_partitions(self, topics: Iterable[str]) -> int:
+        """How many partitions these topics have now, the most of them if they differ.
+
+        Asked of the broker: Faust's `topic_partitions` knows it in the group's leader alone.
+        """
+        thread = cast("ConsumerThread", self._thread)
+        count: int = await thread.call_thread(thread.count_partitions, topics)
+        return count
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per partition with records: its value the list of them, its offset the last one's."""

@@ -1,6 +1,6 @@
 """What a store's tables show, read in one way from the store in memory and from ClickHouse."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.codec import Codec
 from schemas.events import Topic
@@ -29,6 +29,13 @@ class Tables(Protocol):
     def misplaced(self) -> dict[tuple[str, int, int], int]: ...
 
 
+class Opened(NamedTuple):
+    """A store, and its tables as others read them."""
+
+    store: Store
+    tables: Tables
+
+
 class ClickHouseTables:
     """The same, from the views that analysts read."""
 
@@ -47,7 +54,9 @@ class ClickHouseTables:
         names = ["seller_id", "marketplace_id", "day", *(metric.name for metric in METRICS)]
         shown = ["seller_id", "marketplace_id", "toString(day)"]
         shown += [_AS_SHOWN.get(metric.type, "{0}").format(metric.name) for metric in METRICS]
-        return self._rows(names, f"SELECT {', '.join(shown)} FROM seller_daily AS d ORDER BY seller_id, marketplace_id, d.day")
+        return self._rows(
+            names, f"SELECT {', '.join(shown)} FROM seller_daily AS d ORDER BY seller_id, marketplace_id, d.day"
+        )
 
     def rejected_events(self) -> list[Row]:
         names = ["topic", "partition", "offset", "file", "line", "reason", "time"]
@@ -57,7 +66,9 @@ class ClickHouseTables:
         return sorted(rows, key=lambda row: [nothing.get(n) if row[n] is None else row[n] for n in names[:5]])
 
     def misplaced(self) -> dict[tuple[str, int, int], int]:
-        rows = self._rows(["t", "p", "o", "n"], "SELECT topic, partition, last_offset, records FROM misplaced_records FINAL")
+        rows = self._rows(
+            ["t", "p", "o", "n"], "SELECT topic, partition, last_offset, records FROM misplaced_records FINAL"
+        )
         return {(row["t"], row["p"], row["o"]): row["n"] for row in rows}
 
     def _rows(self, names: list[str], query: str) -> list[Row]:

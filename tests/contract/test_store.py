@@ -1,10 +1,7 @@
-"""One contract for every store: the one in memory, chDB in this process, and the same over HTTP.
+"""One contract for every store: the one in memory, chDB in this process, and the same over HTTP."""
 
-`served` is a chDB folder behind our own front (`sellerpulse clickhouse`): it stands in for a ClickHouse server.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +10,12 @@ from aiokafka.partitioner import murmur2
 from schemas.codec import Codec, digest_of
 from schemas.events import MS_A_DAY, TOPICS, Topic
 from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, Standard
-from sink.connect import connect
-from sink.memory import MemoryStore
 from sink.store import Store
 from streams.accounts import restore
 from streams.core.calendar import Account, snapshot_columns
 from streams.core.metrics import METRICS, Terms, snapshot
-from tests.contract.tables import ClickHouseTables, Row, Tables
+from tests.contract.tables import Opened, Row, Tables
 from tests.fold import add, fold
-from tests.integration.served import serving
 
 CODEC = Codec()
 TERMS = Terms()
@@ -30,52 +24,9 @@ NOON = DAY * MS_A_DAY + MS_A_DAY // 2
 ACCOUNT = ("S", "M")
 LIVE = Standard(7)
 ODD_IDS = [
-    "it's", '"quoted"', "back\\slash", "\\'", "tab\tnew\nline\r", "nul\0in", "\0", "a|b", "|", "%s {x} $1 :y", "é 评价 😀",
-    "x" * 256, "😀" * 256, " ", "--", "/*", "`", "NULL", "0", "01", "1e3",
+    "it's", '"quoted"', "back\\slash", "\\'", "tab\tnew\nline\r", "nul\0in", "\0", "a|b", "|", "%s {x} $1 :y",
+    "é 评价 😀", "x" * 256, "😀" * 256, " ", "--", "/*", "`", "NULL", "0", "01", "1e3",
 ]  # fmt: skip
-
-
-class Opened(NamedTuple):
-    """A store, and its tables as read by others."""
-
-    store: Store
-    tables: Tables
-
-
-@pytest.fixture(scope="module", params=["memory", "embedded", "served"])
-def opening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Opened]]:
-    """Gives an empty store of one kind."""
-    if request.param == "memory":
-        yield _in_memory
-        return
-    folder = tmp_path_factory.mktemp(request.param) / "db"
-    if request.param == "embedded":
-        store = connect(str(folder))
-        yield lambda: _emptied(store)
-        store.close()
-        return
-    with serving(folder) as server:
-        store = connect(f"{server.url}/sellerpulse")
-        yield lambda: _emptied(store)
-        store.close()
-
-
-def _in_memory() -> Opened:
-    memory = MemoryStore()
-    return Opened(cast("Store", memory), memory)
-
-
-def _emptied(store: Store) -> Opened:
-    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-    for (name,) in store.client.query(tables).result_rows:
-        if name != "schema_versions":
-            store.client.command(f"TRUNCATE TABLE {name}")
-    return Opened(store, ClickHouseTables(store))
-
-
-@pytest.fixture
-def opened(opening: Callable[[], Opened]) -> Opened:
-    return opening()
 
 
 @pytest.fixture
@@ -92,7 +43,7 @@ def tables(opened: Opened) -> Tables:
 
 
 def order(event_id: str = "e", **fields: Any) -> Row:
-    known = {"order_id": "o", "kind": "PLACED", "fulfilment": None, "deliver_by": None, "skus": []}
+    known: Row = {"order_id": "o", "kind": "PLACED", "fulfilment": None, "deliver_by": None, "skus": []}
     return _event("orders", event_id) | known | fields
 
 
@@ -170,7 +121,9 @@ def put_rows(store: Store, *events: Row, version: int = 1, first: int = 0, as_of
     accounts = {(event["seller_id"], event["marketplace_id"]): None for event in events}
     blocks = []
     for key in accounts:
-        account = folded(*(event for event in events if (event["seller_id"], event["marketplace_id"]) == key), account=key)
+        account = folded(
+            *(event for event in events if (event["seller_id"], event["marketplace_id"]) == key), account=key
+        )
         account.restate(as_of)
         rows = account.rows(first)
         assert rows is not None
@@ -281,7 +234,7 @@ def test_accounts_are_loaded_by_the_thousand(store: Store) -> None:
 
 def test_nothing_is_loaded_of_nobody(store: Store) -> None:
     put(store, *FULL)
-    nothing: dict[str, list[Any]] = {topic: [] for topic in TOPICS}
+    nothing: dict[Topic, list[Any]] = {topic: [] for topic in TOPICS}
     assert store.load([]) == Loaded(nothing, {})
     assert store.load([("S", "M2"), ("", "")]) == Loaded(nothing, {})
 
@@ -302,7 +255,9 @@ def test_rows_are_shown_cell_by_cell(store: Store, tables: Tables) -> None:
     assert {row["cs_band"] for row in expected} == {None, "yellow"}
 
 
-@pytest.mark.parametrize("versions", [(1, 2), (1, 1), (1 << 40, 1 << 40 | 5), (1 << 40 | 999, 2 << 40), (5, (1 << 63) + 1)])
+@pytest.mark.parametrize(
+    "versions", [(1, 2), (1, 1), (1 << 40, 1 << 40 | 5), (1 << 40 | 999, 2 << 40), (5, (1 << 63) + 1)]
+)
 def test_rows_of_a_greater_version_stand_and_of_an_equal_one_the_last(
     store: Store, tables: Tables, versions: tuple[int, int]
 ) -> None:
@@ -349,7 +304,9 @@ def test_rows_go_under_the_version_that_wrote_them(store: Store, tables: Tables)
 
 
 def test_of_marks_the_greatest_version_stands_and_of_equal_ones_the_last(store: Store) -> None:
-    marks = [mark_of(order(), version=version, as_of=DAY + n) for n, version in enumerate((2 << 40, 1 << 40 | 9, 2 << 40))]
+    marks = [
+        mark_of(order(), version=version, as_of=DAY + n) for n, version in enumerate((2 << 40, 1 << 40 | 9, 2 << 40))
+    ]
     for mark in marks:
         store.add_marks([mark])
         store.add_marks([mark])
@@ -373,7 +330,7 @@ def test_an_account_without_a_mark_is_behind(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("marked", "asked", "is_behind"),
+    "marked, asked, is_behind",
     [
         (Standard(7), Standard(7), False),
         (Standard(7), Standard(8), True),  # other settings
@@ -405,7 +362,9 @@ def test_an_account_is_behind_its_events(store: Store) -> None:
 
 def test_an_account_is_behind_the_as_of_day_once_it_has_begun(store: Store) -> None:
     put(store, order(), order(seller_id="later", event_time=NOON + 5 * MS_A_DAY))
-    store.add_marks([mark_of(order(), as_of=DAY), mark_of(order(seller_id="later", event_time=NOON + 5 * MS_A_DAY), as_of=DAY)])
+    store.add_marks(
+        [mark_of(order(), as_of=DAY), mark_of(order(seller_id="later", event_time=NOON + 5 * MS_A_DAY), as_of=DAY)]
+    )
     assert [len(store.behind(day, LIVE)) for day in (DAY - 1, DAY, DAY + 1, DAY + 4, DAY + 5)] == [0, 0, 1, 1, 2]
 
 
@@ -474,7 +433,9 @@ def test_misplaced_records_are_counted_once_a_batch(store: Store, tables: Tables
 
 
 def alert(alert_id: str = "a", **fields: Any) -> AlertRow:
-    known = AlertRow(alert_id, "rule", *ACCOUNT, "metric", "firing", "warning", 0.1, 0.05, NOON, None, ["o1", "it's"], 2, 1)
+    known = AlertRow(
+        alert_id, "rule", *ACCOUNT, "metric", "firing", "warning", 0.1, 0.05, NOON, None, ["o1", "it's"], 2, 1
+    )
     return known._replace(**fields)
 
 
@@ -529,7 +490,8 @@ def test_an_alert_that_never_was_is_gone(store: Store) -> None:
 def test_writing_nothing_changes_nothing(store: Store, tables: Tables, topic: Topic) -> None:
     put(store, *FULL)
     store.add_events(topic, [])
-    store.add_rows([], [], {m.name: np.array([]) for m in METRICS} | {"day": np.array([]), "version": np.array([])})
+    nothing = np.array([], dtype=object)
+    store.add_rows([], [], {metric.name: nothing for metric in METRICS} | {"day": nothing, "version": nothing})
     store.add_gone(mark_of(order()), DAY)
     store.add_marks([])
     store.add_rejected([])

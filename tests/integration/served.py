@@ -61,7 +61,7 @@ class Served:
 def serving(folder: Path, *flags: str, password: str = "") -> Iterator[Served]:
     """A server on a folder, in another time zone than the data's, stopped at the end if need be."""
     command = [sys.executable, "-m", "sink.serve", str(folder), "--port", "0", *flags]
-    environment = {**ELSEWHERE, "SELLERPULSE_CLICKHOUSE__PASSWORD": password}
+    environment = {**ELSEWHERE, "CLICKHOUSE_PASSWORD": password}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -137,7 +137,7 @@ def test_an_interrupt_does_not_wait_for_the_engine(folder: str) -> None:
     words = ["sql", query, "--db", folder]
     with subprocess.Popen([*PROGRAM, *words], cwd=ROOT, stderr=subprocess.PIPE) as asked:
         assert asked.stderr is not None
-        time.sleep(2)  # nothing tells from outside when the engine has begun
+        time.sleep(3)  # nothing tells from outside when the engine has begun
         assert asked.poll() is None
         asked.send_signal(signal.SIGINT)
         assert asked.wait(5) == -signal.SIGINT  # a shell's 130
