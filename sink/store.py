@@ -246,10 +246,6 @@ def _converted() -> Iterator[None]:
     """The driver's exceptions as ours, without the statement: it may hold what no log should."""
     try:
         yield
-    except OperationalError as failed:  # a kind of DatabaseError, but no answer of the database
-        raise Unavailable(
-            f"ClickHouse: {str(failed).splitlines()[0][:200] if str(failed) else 'no answer'}"
-        ) from failed
     except DatabaseError as failed:
         text = str(failed)
         code = getattr(failed, "code", None) or _code_in(text)

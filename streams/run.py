@@ -2,7 +2,9 @@
 
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -31,7 +33,16 @@ def _run_silently(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging("text")
     logging.getLogger("streams").setLevel(logging.WARNING)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     run_worker(settings, live=False)
+
+
+def _end_with_parent() -> None:
+    """A replay that was killed took broker and database along: its workers would look for them for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class WorkerProcesses:
