@@ -33,8 +33,8 @@ def worker_on_kafka(work: Workload, folder: Path, step: Step) -> Run:
         step("starting Kafka")
         fetch()
         kafka = Broker(folder)
-        kafka.start()
         stack.callback(kafka.stop)
+        kafka.start()
         run("topics", "create", "--kafka", kafka.bootstrap, folder=folder)
         step(INGEST)
         sent = run("ingest", str(work.ordered), "--kafka", kafka.bootstrap, folder=folder)
@@ -53,9 +53,8 @@ def _work(work: Workload, bootstrap: str, served: Program, folder: Path) -> Run:
         if (total := sum(ends.values())) != work.events:
             raise SubjectFailed(f"the topics hold {total:,} records, not {work.events:,}")
         started = time.monotonic()
-        with Program(
-            "worker", "--kafka", bootstrap, "--db", url, "--log-format", "json", folder=folder
-        ) as worker:  # fmt: skip
+        words = ("worker", "--kafka", bootstrap, "--db", url, "--log-format", "json")
+        with Program(*words, folder=folder) as worker:
             with Memory(worker.pid, served.pid) as memory, Memory(worker.pid) as alone:
                 first = _wait_for_commits(worker, progress, ends) - started
                 committed = time.monotonic() - started

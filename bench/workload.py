@@ -24,7 +24,8 @@ class Workload:
 
 def prepare(events: int, folder: Path, step: Step) -> Workload:
     """The files, made where they are missing. Named after what makes them, so that old ones are never taken for new."""
-    origin = blake2b(Path(simulate.__file__).read_bytes(), digest_size=4).hexdigest()
+    makers = Path(simulate.__file__).read_bytes(), Path(__file__).read_bytes()
+    origin = blake2b(b"".join(makers), digest_size=4).hexdigest()
     ordered = folder / f"events-{events}-{origin}.jsonl"
     shuffled = ordered.with_name(f"shuffled-{ordered.name}")
     with TemporaryDirectory(prefix="prepare-", dir=folder) as scratch:

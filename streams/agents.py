@@ -20,7 +20,7 @@ from schemas.rows import AccountId, Standard
 from streams.core.metrics import Terms
 from streams.intake import Outgoing, Partition
 from streams.pipeline import Pipeline, Tenure
-from streams.port import Sink
+from streams.port import Sink, patiently
 from streams.rewrite import AlertStore
 from streams.transport import Consumer
 
@@ -171,7 +171,7 @@ class Worker:
     # --- tasks -------------------------------------------------------------------------------------------
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+        return await patiently(self._thread, lambda: not self.app.should_stop, call, *args)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._or_crash(work))

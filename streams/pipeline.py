@@ -16,7 +16,6 @@ not the checksum of their events are found by `Sink.behind` and restated. Nothin
 
 import asyncio
 import logging
-import random
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -26,14 +25,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from schemas.codec import Codec
-from schemas.errors import Unavailable
 from schemas.events import TOPICS, Topic
 from schemas.rows import AccountId, Mark, Standard
 from streams.accounts import restore
 from streams.core.calendar import Account, Rows, snapshot_columns
 from streams.core.metrics import Terms, snapshot
 from streams.intake import Incoming, Intake, Outgoing, Partition, Pending, rejected
-from streams.port import Sink
+from streams.port import Sink, patiently
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +42,6 @@ NEAR_EVENTS = 5_000  # fewer in a flush: the head of the topics is near
 JUDGE_EVERY_S = 60.0  # far from it, accounts are judged and marked so often all the same
 ROWS_A_SLICE = 50_000
 ACCOUNTS_A_SLICE = 500
-RETRY_S = (0.2, 10.0)  # first and longest pause before an unavailable sink is tried again
 
 T = TypeVar("T")
 
@@ -313,19 +310,9 @@ class Pipeline:
     # --- the sink's thread -------------------------------------------------------------------------------
 
     async def call(self, call: Callable[..., T], *args: Any) -> T:
-        """Run a blocking call of the sink; one that is unavailable is tried until it is not, which holds all back.
-
-        Raises CancelledError if the tenure is over before.
-        """
-        pause, longest = RETRY_S
-        while not self.over:
-            started = perf_counter()
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
-            except Unavailable as failed:
-                log.warning("%s; trying again in %.1f s", failed, pause)
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-                pause = min(2 * pause, longest)
-            finally:
-                self.seconds[getattr(call, "__name__", "sink")] += perf_counter() - started
-        raise asyncio.CancelledError
+        """Run a blocking call of the sink, `patiently`. Raises CancelledError if the tenure is over before."""
+        started = perf_counter()
+        try:
+            return await patiently(self._thread, lambda: not self.over, call, *args)
+        finally:
+            self.seconds[getattr(call, "__name__", "sink")] += perf_counter() - started

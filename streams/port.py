@@ -1,12 +1,38 @@
 """The sink as the pipeline sees it: `sink.store` and its in-memory twin, by their shape alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, Protocol, TypeVar
 
+from schemas.errors import Unavailable
 from schemas.events import Topic
 from schemas.rows import AccountId, Loaded, Mark, Rejected, Standard
 from streams.core.metrics import Array
 from streams.intake import Partition
+
+log = logging.getLogger(__name__)
+
+RETRY_S = (0.2, 10.0)  # first and longest pause before an unavailable sink is tried again
+T = TypeVar("T")
+
+
+async def patiently(thread: Executor, wanted: Callable[[], bool], call: Callable[..., T], *args: Any) -> T:
+    """Run a blocking call of the sink; one that is unavailable is tried until it is not, which holds all else back.
+
+    Raises CancelledError when the answer is no longer `wanted`.
+    """
+    pause, longest = RETRY_S
+    while wanted():
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
+        except Unavailable as failed:
+            log.warning("%s; trying again in %.1f s", failed, pause)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(2 * pause, longest)
+    raise asyncio.CancelledError
 
 
 class Sink(Protocol):
