@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from schemas.binary import NotAvroError, reader_of
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, Refusal, Topic, account_key, check
 
@@ -64,6 +65,7 @@ class Codec:
         self.registry = registry
         self.newest: dict[Topic, Any] = {t: _load(folder / f"{t}.avsc") for t in TOPICS}
         self._readers = {t: parse_schema(_physical(s)) for t, s in self.newest.items()}
+        self._read_newest = {t: reader_of(s) for t, s in self.newest.items()}
         self._canonical = {t: to_parsing_canonical_form(s) for t, s in self.newest.items()}
         self._by_fingerprint = dict(map(self._known, sorted(folder.glob("**/*.avsc"))))
         self._by_id: dict[int, _Version] = {}
@@ -106,16 +108,17 @@ class Codec:
 
     def _read(self, version: _Version, payload: bytes) -> Accepted | Refusal:
         topic = version.topic
-        stream = BytesIO(payload)
         try:
             if version.is_newest:
-                event = cast("dict[str, Any]", schemaless_reader(stream, version.writer, None))
+                event = self._read_newest[topic](payload)
             else:
+                stream = BytesIO(payload)
                 event = cast("dict[str, Any]", schemaless_reader(stream, version.writer, self._readers[topic]))
-            if stream.tell() != len(payload):
-                return Refusal("not decodable: bytes after the record's end", topic)
-            if not version.is_newest:
+                if stream.tell() != len(payload):
+                    return Refusal("not decodable: bytes after the record's end", topic)
                 payload = self.payload(topic, event)
+        except NotAvroError as wrong:
+            return Refusal(f"not decodable: {wrong}", topic)
         except Exception as wrong:  # whatever strangers' bytes make the reader raise is a refusal
             return Refusal(f"not decodable: {type(wrong).__name__}", topic)
         return Accepted(topic, event, payload, digest_of(payload))
@@ -146,7 +149,8 @@ class Codec:
                 raise Unavailable(f"Schema Registry: {type(failed).__name__}") from failed
             try:
                 schema = json.loads(text)
-                known = self._version(topic, schema, to_parsing_canonical_form(schema))
+                # By its own name, not the topic's: one stray record must not give the id to another topic for good.
+                known = self._version(schema["name"].rpartition(".")[2], schema, to_parsing_canonical_form(schema))
             except Exception as wrong:  # any registered text at all
                 return Refusal(f"schema id {schema_id} is unusable: {type(wrong).__name__}", topic)
             self._by_id[schema_id] = known

@@ -98,10 +98,31 @@ class MemoryStore:
         for mark in marks:
             _put(self._marks, mark.account, mark.version, mark)
 
+    def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AccountId]:
+        """The accounts of these partitions, of so many, that have events."""
+        events = (event for stored in self._events.values() for _, event in stored.values())
+        mine = set(owned)
+        return list(
+            {
+                (event["seller_id"], event["marketplace_id"])
+                for event in events
+                if (murmur2(account_key(event)) & 0x7FFFFFFF) % partitions in mine
+            }
+        )
+
     def behind(
-        self, as_of: int, standard: Standard, partitions: int = 1, owned: Iterable[int] = (0,)
+        self,
+        as_of: int,
+        standard: Standard,
+        partitions: int = 1,
+        owned: Iterable[int] = (0,),
+        *,
+        thorough: bool = True,
     ) -> list[AccountId]:
-        """The accounts of these partitions, of so many, whose rows lag their events, the settings or the as-of day."""
+        """The accounts of these partitions, of so many, whose rows lag their events, the settings or the as-of day.
+
+        Only a `thorough` look finds rows that lag events alone.
+        """
         mine = set(owned)
         checksums: dict[AccountId, int] = {}
         firsts: dict[AccountId, int] = {}
@@ -115,15 +136,18 @@ class MemoryStore:
         return [
             account
             for account, checksum in checksums.items()
-            if self._lags(account, checksum, standard) or (self._marked(account) < as_of and firsts[account] <= as_of)
+            if self._lags(account, checksum if thorough else None, standard)
+            or (self._marked(account) < as_of and firsts[account] <= as_of)
         ]
 
-    def _lags(self, account: AccountId, checksum: int, standard: Standard) -> bool:
+    def _lags(self, account: AccountId, checksum: int | None, standard: Standard) -> bool:
         if account not in self._marks:
             return True
         mark: Mark = self._marks[account][1]
         known = mark.standard
-        return (mark.checksum, known.formula) != (checksum, standard.formula) or standard.rules not in (0, known.rules)
+        if checksum not in (None, mark.checksum):
+            return True
+        return known.formula != standard.formula or standard.rules not in (0, known.rules)
 
     def _marked(self, account: AccountId) -> int:
         mark: Mark = self._marks[account][1]

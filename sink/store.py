@@ -62,12 +62,10 @@ class Store:
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         marks: dict[AccountId, Mark] = {}
         for at in range(0, len(accounts), ACCOUNTS_A_QUERY):
-            these = _in_list(accounts[at : at + ACCOUNTS_A_QUERY])
+            where = f" WHERE ({_KEY}) IN ({_in_list(accounts[at : at + ACCOUNTS_A_QUERY])})"
             for topic in TOPICS:
-                events[topic] += self._rows(
-                    f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE (seller_id, marketplace_id) IN ({these})"
-                )
-            for row in self._rows(f"{_MARKS} WHERE (seller_id, marketplace_id) IN ({these})"):
+                events[topic] += self._rows(f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL{where}")
+            for row in self._rows(_MARKS + where):
                 seller, marketplace, checksum, formula, rules, *rest = row
                 marks[seller, marketplace] = Mark((seller, marketplace), checksum, Standard(formula, rules), *rest)
         return Loaded(events, marks)
@@ -111,20 +109,38 @@ class Store:
             ),
         )
 
+    def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AccountId]:
+        """The accounts of these partitions, of so many, that have events."""
+        each = " UNION ALL ".join(
+            f"SELECT DISTINCT {_KEY} FROM {t}{_where(partitions, owned)}" for t in EVENT_TABLES.values()
+        )
+        return [(seller, marketplace) for seller, marketplace in self._rows(f"SELECT DISTINCT {_KEY} FROM ({each})")]
+
     def behind(
-        self, as_of: int, standard: Standard, partitions: int = 1, owned: Iterable[int] = (0,)
+        self,
+        as_of: int,
+        standard: Standard,
+        partitions: int = 1,
+        owned: Iterable[int] = (0,),
+        *,
+        thorough: bool = True,
     ) -> list[AccountId]:
-        """The accounts of these partitions, of so many, whose rows lag their events, the settings or the as-of day."""
-        mine = f"account_hash % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"
+        """The accounts of these partitions, of so many, whose rows lag their events, the settings or the as-of day.
+
+        Only a `thorough` look, which reads every event, finds rows that lag events alone.
+        """
+        checksum, final = ("sum(reinterpretAsUInt64(digest))", "FINAL") if thorough else ("toUInt64(0)", "")
+        where = _where(partitions, owned)
         stored = " UNION ALL ".join(
-            f"SELECT {_KEY}, sum(reinterpretAsUInt64(digest)) AS sums, min(event_time) AS first FROM {table} FINAL WHERE {mine} GROUP BY {_KEY}"
+            f"SELECT {_KEY}, {checksum} AS sums, min(event_time) AS first FROM {table} {final}{where} GROUP BY {_KEY}"
             for table in EVENT_TABLES.values()
         )
+        lags = "e.checksum != m.checksum" if thorough else "false"
         return self._rows(
             f"""SELECT e.seller_id, e.marketplace_id FROM (
                 SELECT {_KEY}, sum(sums) AS checksum, toRelativeDayNum(min(first)) AS first_day FROM ({stored}) GROUP BY {_KEY}
             ) AS e LEFT JOIN ({_MARKS}) AS m ON m.seller_id = e.seller_id AND m.marketplace_id = e.marketplace_id
-            WHERE e.checksum != m.checksum OR m.formula != {standard.formula}
+            WHERE {lags} OR m.formula != {standard.formula}
                 OR ({standard.rules} NOT IN (0, m.rules)) OR (m.as_of < {int(as_of)} AND e.first_day <= {int(as_of)})"""
         )
 
@@ -261,6 +277,10 @@ def _code_in(text: str) -> int:
     _, _, after = text.partition("Code: ")
     digits = after.split(".")[0]
     return int(digits) if digits.isdigit() else 0
+
+
+def _where(partitions: int, owned: Iterable[int]) -> str:
+    return f" WHERE account_hash % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"
 
 
 def _in_list(accounts: Sequence[AccountId]) -> str:

@@ -19,6 +19,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
@@ -86,6 +87,7 @@ class Pipeline:
         self.seconds: dict[str, float] = defaultdict(float)  # by stage; calls of the sink overlap with decoding
         self.over = False
         self._thread = thread
+        self._stored: set[AccountId] | None = None  # accounts that have events in the sink; None: not asked yet
         self._marks: dict[AccountId, Mark | None] = {}  # of the accounts in memory
         self._changed: set[AccountId] = set()  # accounts whose rows are behind what is in memory
         self._intake = Intake(codec, tenure.partitions, tenure.owned)
@@ -197,7 +199,15 @@ class Pipeline:
         self.counts["taken"] += len(events)
 
     async def _load(self, missing: Iterable[AccountId]) -> None:
-        accounts = list(missing)
+        if self._stored is None:
+            self._stored = set(await self.call(self.sink.accounts, *self.tenure[2:]))
+        accounts = []
+        for key in missing:
+            if key in self._stored:
+                accounts.append(key)
+            else:  # new: nothing to ask for
+                self.accounts[key], self._marks[key] = Account(key, self.terms_of(key[1])), None
+                self._stored.add(key)
         for at in range(0, len(accounts), ACCOUNTS_A_SLICE):
             these = accounts[at : at + ACCOUNTS_A_SLICE]
             loaded = await self.call(self.sink.load, these)
@@ -220,13 +230,17 @@ class Pipeline:
         """The as-of day moves to `day`, if it is later: every account gets its rows up to there."""
         if self.as_of is None or day > self.as_of:
             self.as_of = await self.call(self.sink.move_as_of, day)
-            await self.mend()
+            await self.mend(thorough=False)
 
-    async def mend(self) -> None:
-        """Write the rows of all our accounts, in memory or not, that lag their events or the as-of day."""
+    async def mend(self, *, thorough: bool = True) -> None:
+        """Write the rows of all our accounts, in memory or not, that lag the as-of day or the settings.
+
+        Rows that lag their events, which only a crash leaves behind, take a `thorough` look: at a tenure's start.
+        """
         if self.as_of is None or not self.tenure.owned:
             return
-        lagging = await self.call(self.sink.behind, self.as_of, self.standard, *self.tenure[2:])
+        behind = partial(self.sink.behind, thorough=thorough)
+        lagging = await self.call(behind, self.as_of, self.standard, *self.tenure[2:])
         for at in range(0, len(lagging), ACCOUNTS_A_SLICE):
             async with self._flushing:
                 if self.over:
@@ -256,6 +270,7 @@ class Pipeline:
             started = perf_counter()
             rows = self._rows_of(self.accounts[key])
             self.seconds["restate"] += perf_counter() - started
+            await asyncio.sleep(0)  # a large account takes a while, and Faust has other things to do
             if rows is not None:
                 blocks.append(rows)
                 size += len(rows.last_event_time)

@@ -53,8 +53,13 @@ class Sink(Protocol):
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are."""
 
-    def behind(self, as_of: int, standard: Standard, partitions: int, owned: Iterable[int]) -> list[AccountId]:
-        """Accounts of these partitions whose rows lag their events, the settings or the as-of day."""
+    def accounts(self, partitions: int, owned: Iterable[int]) -> list[AccountId]:
+        """Accounts of these partitions that have events."""
+
+    def behind(
+        self, as_of: int, standard: Standard, partitions: int, owned: Iterable[int], *, thorough: bool
+    ) -> list[AccountId]:
+        """Accounts of these partitions whose rows lag the settings or the as-of day, if `thorough` or their events."""
 
     def move_as_of(self, day: int) -> int:
         """Move the as-of day forward, never back; what it is then."""

@@ -127,7 +127,7 @@ class Pipe:
         most, waiting = 0, 1
         while waiting:
             asked = time.monotonic()
-            waiting = len(store.behind(as_of, standard))
+            waiting = len(store.behind(as_of, standard, thorough=False)) or len(store.behind(as_of, standard))
             most = max(most, waiting)
             watch.rows(most - waiting, most)
             self._workers.check()
