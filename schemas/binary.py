@@ -1,8 +1,8 @@
 """Reads Avro's binary form of the newest schemas, and nothing else that a lenient reader would let pass.
 
 Its place in the flow: under the codec, which stores what it accepts as the bytes that came. ClickHouse reads those
-bytes again and takes no boolean but 0 and 1, no branch of a union but its own and no number of more than 64 bits: one record
-with any of these fails a batch for good, or is read as something else. (fastavro takes them all; on records of many
+bytes again and takes no boolean but 0 and 1, no branch of a union but its own and no number of more than 64 bits: one
+record with any of these fails a batch for good, or is read as something else. (fastavro takes them all; on records of many
 nullable fields it is also half as fast as the plain Python below.)
 """
 

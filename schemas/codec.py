@@ -119,7 +119,7 @@ class Codec:
                 payload = self.payload(topic, event)
         except NotAvroError as wrong:
             return Refusal(f"not decodable: {wrong}", topic)
-        except Exception as wrong:  # whatever strangers' bytes make the reader raise is a refusal
+        except Exception as wrong:  # noqa: BLE001  # whatever strangers' bytes make the reader raise is a refusal
             return Refusal(f"not decodable: {type(wrong).__name__}", topic)
         return Accepted(topic, event, payload, digest_of(payload))
 
@@ -151,7 +151,7 @@ class Codec:
                 schema = json.loads(text)
                 # By its own name, not the topic's: one stray record must not give the id to another topic for good.
                 known = self._version(schema["name"].rpartition(".")[2], schema, to_parsing_canonical_form(schema))
-            except Exception as wrong:  # any registered text at all
+            except Exception as wrong:  # noqa: BLE001  # any registered text at all
                 return Refusal(f"schema id {schema_id} is unusable: {type(wrong).__name__}", topic)
             self._by_id[schema_id] = known
         return known

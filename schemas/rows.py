@@ -8,7 +8,7 @@ AccountId = tuple[str, str]  # seller_id, marketplace_id
 
 
 class Standard(NamedTuple):
-    """Hashes of the settings that rows and alerts follow. `rules` is 0 for a live worker, whose alerts are the past's."""
+    """Hashes of the settings that rows and alerts follow. `rules` is 0 for a live worker: its alerts are of the run."""
 
     formula: int
     rules: int = 0

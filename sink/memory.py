@@ -29,6 +29,7 @@ _FACT: dict[Topic, tuple[str, ...]] = {
     "feedback": ("kind", "rating", "arrived_on_time", "item_as_described", "customer_service"),
     "surveys": ("solved", "order_id"),
 }
+_NO_MARK = Mark(("", ""), 0, Standard(0), 0, 0, 0)
 
 
 class _Stored(NamedTuple):
@@ -100,15 +101,7 @@ class MemoryStore:
 
     def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AccountId]:
         """The accounts of these partitions, of so many, that have events."""
-        events = (event for stored in self._events.values() for _, event in stored.values())
-        mine = set(owned)
-        return list(
-            {
-                (event["seller_id"], event["marketplace_id"])
-                for event in events
-                if (murmur2(account_key(event)) & 0x7FFFFFFF) % partitions in mine
-            }
-        )
+        return list(self._of_partitions(partitions, owned))
 
     def behind(
         self,
@@ -123,35 +116,24 @@ class MemoryStore:
 
         Only a `thorough` look finds rows that lag events alone.
         """
+        lagging = []
+        for account, events in self._of_partitions(partitions, owned).items():
+            _, mark = self._marks.get(account, (0, _NO_MARK))
+            is_old = thorough and sum(rank for rank, _ in events) % (1 << 64) != mark.checksum
+            is_other = mark.standard.formula != standard.formula or standard.rules not in (0, mark.standard.rules)
+            first_day = min(event["event_time"] for _, event in events) // MS_A_DAY
+            if is_old or is_other or (mark.as_of < as_of and first_day <= as_of):
+                lagging.append(account)
+        return lagging
+
+    def _of_partitions(self, partitions: int, owned: Iterable[int]) -> dict[AccountId, list[_Stored]]:
         mine = set(owned)
-        checksums: dict[AccountId, int] = {}
-        firsts: dict[AccountId, int] = {}
+        found: dict[AccountId, list[_Stored]] = {}
         for stored in self._events.values():
-            for rank, event in stored.values():
-                if (murmur2(account_key(event)) & 0x7FFFFFFF) % partitions in mine:
-                    account = event["seller_id"], event["marketplace_id"]
-                    checksums[account] = (checksums.get(account, 0) + rank) % (1 << 64)
-                    day = event["event_time"] // MS_A_DAY
-                    firsts[account] = min(firsts.get(account, day), day)
-        return [
-            account
-            for account, checksum in checksums.items()
-            if self._lags(account, checksum if thorough else None, standard)
-            or (self._marked(account) < as_of and firsts[account] <= as_of)
-        ]
-
-    def _lags(self, account: AccountId, checksum: int | None, standard: Standard) -> bool:
-        if account not in self._marks:
-            return True
-        mark: Mark = self._marks[account][1]
-        known = mark.standard
-        if checksum not in (None, mark.checksum):
-            return True
-        return known.formula != standard.formula or standard.rules not in (0, known.rules)
-
-    def _marked(self, account: AccountId) -> int:
-        mark: Mark = self._marks[account][1]
-        return mark.as_of
+            for one in stored.values():
+                if (murmur2(account_key(one.event)) & 0x7FFFFFFF) % partitions in mine:
+                    found.setdefault((one.event["seller_id"], one.event["marketplace_id"]), []).append(one)
+        return found
 
     # --- the as-of day and epochs ------------------------------------------------------------------------
 

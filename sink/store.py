@@ -138,7 +138,8 @@ class Store:
         lags = "e.checksum != m.checksum" if thorough else "false"
         return self._rows(
             f"""SELECT e.seller_id, e.marketplace_id FROM (
-                SELECT {_KEY}, sum(sums) AS checksum, toRelativeDayNum(min(first)) AS first_day FROM ({stored}) GROUP BY {_KEY}
+                SELECT {_KEY}, sum(sums) AS checksum, toRelativeDayNum(min(first)) AS first_day
+                FROM ({stored}) GROUP BY {_KEY}
             ) AS e LEFT JOIN ({_MARKS}) AS m ON m.seller_id = e.seller_id AND m.marketplace_id = e.marketplace_id
             WHERE {lags} OR m.formula != {standard.formula}
                 OR ({standard.rules} NOT IN (0, m.rules)) OR (m.as_of < {int(as_of)} AND e.first_day <= {int(as_of)})"""
@@ -247,7 +248,10 @@ _LOADED: dict[Topic, str] = {
     "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
     "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
 }
-_MARKS = f"SELECT {_KEY}, checksum, formula, rules, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version FROM account_marks FINAL"
+_MARKS = (
+    f"SELECT {_KEY}, checksum, formula, rules, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version "
+    "FROM account_marks FINAL"
+)
 _ALERTS = (
     "alert_id, rule, seller_id, marketplace_id, subject, state, severity, value, threshold, "
     "toUnixTimestamp64Milli(since), toUnixTimestamp64Milli(resolved_at), order_ids, order_count, version, gone"

@@ -64,7 +64,7 @@ class Feeder:
         self._sent = 0
 
     def feed(self, sources: Sequence[Source], progress: Callable[[int, int], None]) -> Fed:
-        """Send all of these sources, return when Kafka has them; `progress` hears how many bytes of how many are read."""
+        """Send all of these sources; returns when Kafka has them. `progress` hears of bytes read, of how many."""
         fed, before, total = Fed(), 0, sum(source.size for source in sources)
         for source in sources:
             try:

@@ -75,7 +75,7 @@ class Replay:
 
 @contextmanager
 def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterator[Replay]:
-    """A `Replay` for the block. An embedded database is served by this process, on loopback at `port`, to the workers."""
+    """A `Replay` for the block. This process serves an embedded database to the workers, on loopback at `port`."""
     with ExitStack() as stack:
         url = settings.clickhouse.url
         if not is_server(url):

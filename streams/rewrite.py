@@ -1,7 +1,7 @@
 """Alerts of a replay: those that the rules, held against the drained rows day by day, would have raised.
 
-Place in the flow: where a live worker has the `alerter`. Knows metric rules alone, leaves the alerts of `OTHER_RULES` as
-they are, notifies nobody.
+Place in the flow: where a live worker has the `alerter`. Knows metric rules alone, leaves the alerts of `OTHER_RULES`
+as they are, notifies nobody.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -144,7 +144,7 @@ def _follow(replay: "Replay", days: "list[list[Source]]", pause: float) -> None:
     from streams.replay import QUIET
 
     click.echo(f"\nfollowing {len(days)} more days (Ctrl-C ends it); query them meanwhile with")
-    click.echo(f'  sellerpulse sql "SELECT * FROM seller_current LIMIT 5" --db {replay.url}')
+    click.echo(f'  sellerpulse sql "SHOW TABLES" --db {replay.url}')
     for day in days:
         replayed = replay.run(day, watch=QUIET)
         changed = replay.store.query_arrow(LATEST.format(day=iso(replayed.as_of))).to_pylist()
@@ -162,5 +162,5 @@ What to try next:
   {program} alerts list --db {db}
   {program} sql "SELECT * FROM seller_current ORDER BY order_defect_rate_60d DESC LIMIT 1" --db {db} --format Vertical
   {program} sql "SELECT name, comment FROM system.columns WHERE table = 'seller_daily'" --db {db}
-  {program} demo --follow"""
+  {program} demo --follow"""  # noqa: S608  # printed, not run
     )

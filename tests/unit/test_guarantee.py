@@ -102,7 +102,7 @@ def same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
         assert not different, (expected["seller_id"], expected["day"], different)
 
 
-@pytest.mark.parametrize(("terms", "settings_of_reference"), TERMS)
+@pytest.mark.parametrize("terms, settings_of_reference", TERMS)
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(events=EVENTS, days_more=st.integers(0, 60))
 def test_rows_are_those_of_a_brute_force_reading_of_the_contract(
