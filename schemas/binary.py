@@ -2,8 +2,8 @@
 
 Its place in the flow: under the codec, which stores what it accepts as the bytes that came. ClickHouse reads those
 bytes again and takes no boolean but 0 and 1, no branch of a union but its own and no number of more than 64 bits: one
-record with any of these fails a batch for good, or is read as something else. (fastavro takes them all; on records of many
-nullable fields it is also half as fast as the plain Python below.)
+record with any of these fails a batch for good, or is read as something else. (fastavro takes them all; on records of
+many nullable fields it is also half as fast as the plain Python below.)
 """
 
 from collections.abc import Callable
