@@ -1,5 +1,6 @@
 """Runs Faust workers: one in this process, or several in processes of their own."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -21,6 +22,9 @@ def run_worker(settings: Settings, *, live: bool = True) -> None:
     from streams.app import create_app
 
     app = create_app(settings, live=live)
+    # Events make no cycles and stay for long: looking for some after every 700 of them took a third of the time.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     worker = Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it writes to stdout, terminal or not
     worker.execute_from_commandline()

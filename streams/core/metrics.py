@@ -44,8 +44,7 @@ Fact = Literal[
     "arrived_on_time_answers", "arrived_on_time_yes", "item_as_described_answers", "item_as_described_yes",
     "customer_service_answers", "customer_service_yes",
     "received_orders", "problem_free_orders",
-    "odr_orders", "odr_negative", "odr_claims", "odr_chargebacks", "odr_defects",
-    "odr_orders_seller", "odr_defects_seller",
+    "odr_negative", "odr_claims", "odr_chargebacks", "odr_defects", "odr_orders_seller", "odr_defects_seller",
     "cs_responses", "cs_running_conversations", "cs_running_solved",
 ]  # fmt: skip
 
@@ -72,16 +71,24 @@ _ON_90D: tuple[Fact, ...] = (
     "arrived_on_time_answers", "arrived_on_time_yes", "item_as_described_answers", "item_as_described_yes",
     "customer_service_answers", "customer_service_yes", "problem_free_orders", "received_orders",
 )  # fmt: skip
-_ON_60D: tuple[Fact, ...] = (
-    "odr_orders", "odr_negative", "odr_claims", "odr_chargebacks", "odr_defects",
-    "odr_orders_seller", "odr_defects_seller",
-)  # fmt: skip
+_ON_60D: dict[str, Fact] = {  # counter -> fact
+    "odr_orders": "orders",
+    "odr_negative": "odr_negative",
+    "odr_claims": "odr_claims",
+    "odr_chargebacks": "odr_chargebacks",
+    "odr_defects": "odr_defects",
+    "odr_orders_seller": "odr_orders_seller",
+    "odr_defects_seller": "odr_defects_seller",
+}
 _OF_SURVEYS: tuple[Fact, ...] = ("cs_responses", "cs_running_conversations", "cs_running_solved")
 
 COUNTERS: tuple[Counter, ...] = (
     *(Counter(f"{fact}_{window}", fact, _DAYS[window]) for window in WINDOWS for fact in _ON_EVERY_WINDOW),
     *(Counter(f"{fact}_90d", fact, _DAYS["90d"]) for fact in _ON_90D),
-    *(Counter(f"{f}_60d", f, lambda terms: terms.odr_days, lambda terms: terms.odr_lag_days) for f in _ON_60D),
+    *(
+        Counter(f"{name}_60d", fact, lambda terms: terms.odr_days, lambda terms: terms.odr_lag_days)
+        for name, fact in _ON_60D.items()
+    ),
     # Last, so that the survey score finds them as one slice.
     *(Counter(fact, fact, lambda terms: terms.cs_days) for fact in _OF_SURVEYS),
 )

@@ -219,7 +219,6 @@ class _State:
 
     def _say_defects(self, said: dict[tuple[Fact, int, int], int], dated: int, day: int, negative: bool) -> None:
         said["orders", 1, dated] = day
-        said["odr_orders", 1, dated] = day
         if negative:
             said["odr_negative", 1, dated] = day
         if self.claim_open:
