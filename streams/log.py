@@ -13,7 +13,9 @@ FORMATS = ("text", "json")
 _OURS = ("streams", "sink", "schemas")
 # Their warnings repeat, in worse words, the line that a command ends with or that we log ourselves.
 _NOISY = ("aiokafka", "asyncio", "clickhouse_connect", "faust", "mode", "urllib3")
+_REPEAT_S = 30.0  # a noisy one's message is said again after this: in an outage aiokafka says it sixty times a second
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
+_said_at: dict[str, float] = {}
 
 
 def configure_logging(log_format: str) -> None:
@@ -28,7 +30,13 @@ def configure_logging(log_format: str) -> None:
 
 def _is_wanted(record: logging.LogRecord) -> bool:
     # Not by their loggers' levels: some set those themselves when they are imported.
-    return record.levelno >= logging.ERROR or record.name.partition(".")[0] not in _NOISY
+    if record.name.partition(".")[0] not in _NOISY:
+        return True
+    message = str(record.msg)  # before what it is about is put in
+    if record.levelno < logging.ERROR or record.created - _said_at.get(message, 0.0) < _REPEAT_S:
+        return False
+    _said_at[message] = record.created
+    return True
 
 
 def without_passwords(text: str) -> str:

@@ -317,10 +317,9 @@ class Pipeline:
             self._changed.discard(mark.account)
 
     def _mark_of(self, account: Account) -> Mark:
-        assert self.as_of is not None
-        first_day = min(account.first_day, self.as_of + 1)
-        version = self.version_of(account)
-        return Mark(account.id, account.checksum, self.standard, first_day, self.as_of, version)
+        as_of = account.as_of  # not ours: the day may have turned since the rows were written
+        first_day = min(account.first_day, as_of + 1)
+        return Mark(account.id, account.checksum, self.standard, first_day, as_of, self.version_of(account))
 
     # --- the sink's thread -------------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@ from schemas.errors import SellerpulseError
 from streams.settings import Settings
 
 STOP_S = 20.0
+END_S = 15.0  # after it was told to stop, a worker ends: a last flush has 8 s, receivers 5
+
+log = logging.getLogger(__name__)
 
 
 def run_worker(settings: Settings, *, live: bool = True) -> None:
@@ -25,9 +28,23 @@ def run_worker(settings: Settings, *, live: bool = True) -> None:
     # Events make no cycles and stay for long: looking for some after every 700 of them took a third of the time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    worker = Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
+
+    class Punctual(Worker):
+        """Faust's worker, which may wait for ever for a consumer's thread that died of Kafka's going away."""
+
+        async def on_stop(self) -> None:
+            giving_up = threading.Timer(END_S, _give_up)
+            giving_up.daemon = True
+            giving_up.start()
+
+    worker = Punctual(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it writes to stdout, terminal or not
     worker.execute_from_commandline()
+
+
+def _give_up() -> None:
+    log.error("not stopped after %d s, so this ends at once; what was not committed is read again", END_S)
+    os._exit(1)
 
 
 def _run_silently(settings: Settings) -> None:

@@ -5,7 +5,9 @@ of the way too: nothing is committed because an agent went on to the next messag
 Registered as the Faust transport `sellerpulse` (entry point group `faust.transports`).
 """
 
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 from faust.transport.drivers import aiokafka
@@ -23,6 +25,11 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = int(FETCH_S * 1000)  # noqa: SLF001  # Faust has no setting for it
         return consumer
+
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer; also when Kafka is away."""
+        with suppress(CancelledError):  # of a fetch that aiokafka cancels while it pauses for a broker
+            await super().on_thread_stop()
 
     async def count_partitions(self, topics: Iterable[str]) -> int:
         """As `Consumer.count_partitions`, in the thread whose client it asks."""
