@@ -1,17 +1,21 @@
-"""Worked examples for the brute-force reading of SPEC section 4: every number expected was derived by hand.
+"""Worked examples of every metric: every number expected was derived by hand from the contract.
 
-Its place in the flow: it guards the yardstick that the product is measured with. Nothing of the product is
-imported. Days are counted from day 0, which is Monday 2024-01-01 UTC; `at(3, 5)` is 05:00 on day 3.
+Each runs twice: against the product's core, and against the brute-force reading (`tests/reference.py`) that property
+tests hold the product to. Days are counted from day 0, which is Monday 2024-01-01 UTC; `at(3, 5)` is 05:00 on day 3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference import DEFAULTS, Evaluation, ReferenceSettings, score, seller_daily
+from streams.core.metrics import Terms
+from tests import reference
+from tests.fold import fold
+from tests.reference import DEFAULTS, Evaluation, ReferenceSettings, score
 
 Event = dict[str, Any]
 Row = dict[str, Any]
@@ -20,6 +24,37 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 QUESTIONS = ("arrived_on_time", "item_as_described", "customer_service")
 DAY_0 = 19_723  # 2024-01-01, a Monday
+
+
+# What the two call the same settings.
+TERMS = {
+    "cs_minimum": "cs_min_responses",
+    "cs_yellow_from": "cs_red_below",
+    "cs_green_from": "cs_yellow_below",
+    "problem_free_points": "points_problem_free",
+    "negative_points": "points_negative",
+    "receipt_fallback_days": "receipt_days",
+}
+
+
+def product(events: Iterable[Event], as_of: int | None = None, chosen: ReferenceSettings = DEFAULTS) -> list[Row]:
+    """The rows of the product's core, its columns in the order of the contract."""
+    terms = Terms(**{TERMS.get(of.name, of.name): getattr(chosen, of.name) for of in fields(chosen)})
+    rows = fold([list(events)], as_of, terms)
+    return [{name: row[name] for name in COLUMNS} for row in rows]
+
+
+IMPLEMENTATIONS = {"reference": reference.seller_daily, "product": product}
+compute: Callable[..., list[Row]] = product
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, scope="module", autouse=True)
+def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this file, for each implementation."""
+    global compute  # noqa: PLW0603  # one name for both, rather than an argument of every test
+    compute = IMPLEMENTATIONS[request.param]
+    yield
+    compute = product
 
 
 def at(day: int, hour: int = 12, ms: int = 0) -> int:
@@ -79,7 +114,7 @@ def answer(solved: bool, time: int, conversation_id: str = "c", **fields: Any) -
 
 def row(events: Iterable[Event], day: int, chosen: ReferenceSettings = DEFAULTS) -> Row:
     """The one account's row of a day, with everything delivered that there is."""
-    last = seller_daily(events, DAY_0 + day, chosen)[-1]
+    last = compute(events, DAY_0 + day, chosen)[-1]
     assert last["day"] == iso(day)
     return last
 
@@ -93,7 +128,7 @@ def iso(day: int) -> str:
 def by_day(events: Iterable[Event], column: str, days: Iterable[int]) -> list[Any]:
     """A column's values on some days; "-" where there is no row."""
     given_events, days = list(events), list(days)
-    rows = {r["day"]: r for r in seller_daily(given_events, DAY_0 + max(days))}
+    rows = {r["day"]: r for r in compute(given_events, DAY_0 + max(days))}
     return [rows[iso(day)][column] if iso(day) in rows else "-" for day in days]
 
 
@@ -120,23 +155,23 @@ def test_a_row_has_the_columns_of_the_contract_in_their_order() -> None:
 
 def test_rows_are_dense_from_the_first_event_day_to_the_as_of_day() -> None:
     events = [order("PLACED", at(2)), order("SHIPPED", at(5))]
-    assert [r["day"] for r in seller_daily(events)] == [f"2024-01-0{n}" for n in (3, 4, 5, 6)]
-    assert [r["day"] for r in seller_daily(events, DAY_0 + 6)][-1] == "2024-01-07"
-    assert [r["day"] for r in seller_daily(events, DAY_0 + 3)] == ["2024-01-03", "2024-01-04"]
-    assert seller_daily(events, DAY_0 + 1) == []
-    assert seller_daily([]) == []
+    assert [r["day"] for r in compute(events)] == [f"2024-01-0{n}" for n in (3, 4, 5, 6)]
+    assert [r["day"] for r in compute(events, DAY_0 + 6)][-1] == "2024-01-07"
+    assert [r["day"] for r in compute(events, DAY_0 + 3)] == ["2024-01-03", "2024-01-04"]
+    assert compute(events, DAY_0 + 1) == []
+    assert compute([]) == []
 
 
 def test_the_default_as_of_day_is_that_of_the_whole_input() -> None:
     events = [order("PLACED", at(0)), order("PLACED", at(2), seller_id="T")]
-    assert [(r["seller_id"], r["day"][-2:]) for r in seller_daily(events)] == [
+    assert [(r["seller_id"], r["day"][-2:]) for r in compute(events)] == [
         ("S", "01"), ("S", "02"), ("S", "03"), ("T", "03"),
     ]  # fmt: skip
 
 
 def test_feedback_earned_on_one_marketplace_never_counts_on_another() -> None:
     events = [rated(5, at(0)), rated(1, at(0), marketplace_id="N"), rated(5, at(0), seller_id="R")]
-    found = [(r["seller_id"], r["marketplace_id"], r["positive_30d"], r["negative_30d"]) for r in seller_daily(events)]
+    found = [(r["seller_id"], r["marketplace_id"], r["positive_30d"], r["negative_30d"]) for r in compute(events)]
     assert found == [("R", "M", 1, 0), ("S", "M", 1, 0), ("S", "N", 0, 1)]
 
 
@@ -204,7 +239,7 @@ def test_three_stars_are_neutral_and_no_defect() -> None:
 def test_a_rating_stands_until_removed_struck_or_replaced(
     later: list[Event], before: tuple[int, int, int], after: tuple[int, int, int]
 ) -> None:
-    rows = seller_daily([rated(1, at(0)), *later], DAY_0 + 2)
+    rows = compute([rated(1, at(0)), *later], DAY_0 + 2)
     found = [tuple(r[f"{k}_90d"] for k in ("positive", "neutral", "negative")) for r in (rows[0], rows[2])]
     assert found == [before, after]
     assert [r["buy_box_points_90d"] for r in (rows[0], rows[2])] == [-500 * before[2], -500 * after[2]]
@@ -260,7 +295,7 @@ def test_what_is_dated_day_3_is_in_a_window_of_w_days_from_3_to_3_plus_w_less_1(
 
 
 def test_the_long_window_ends_after_365_days() -> None:
-    rows = seller_daily([order("PLACED", at(0)), rated(4, at(0))], DAY_0 + 365)
+    rows = compute([order("PLACED", at(0)), rated(4, at(0))], DAY_0 + 365)
     assert [(r["orders_365d"], r["positive_365d"]) for r in rows[364:]] == [(1, 1), (0, 0)]
     assert (rows[365]["orders_lifetime"], rows[365]["positive_lifetime"]) == (1, 1)
 
@@ -299,7 +334,7 @@ def test_plus_100_for_a_problem_free_order_and_minus_500_for_a_rating_of_1_or_2_
 def test_a_negative_rating_spoils_the_order_for_ever_and_the_points_for_90_days() -> None:
     # received on day 50 and counted until 139; rated on day 10 (before it came), -500 until 99
     events = [rated(1, at(10)), order("DELIVERED", at(50))]
-    rows = seller_daily(events, DAY_0 + 140)
+    rows = compute(events, DAY_0 + 140)
     found = {t: buy_box(rows[t - 10]) for t in (10, 49, 50, 99, 100, 139, 140)}
     assert found == {
         10: (0, 0, -500), 49: (0, 0, -500), 50: (1, 0, -500), 99: (1, 0, -500), 100: (1, 0, 0),
@@ -431,7 +466,7 @@ RECEIPTS: list[tuple[str, list[Event], list[tuple[int, int, int]]]] = [
 
 @pytest.mark.parametrize("events, expected", [case[1:] for case in RECEIPTS], ids=[case[0] for case in RECEIPTS])
 def test_receipt(events: list[Event], expected: list[tuple[int, int, int]]) -> None:
-    rows = seller_daily([order("PLACED", at(0)), *events], DAY_0 + 7)
+    rows = compute([order("PLACED", at(0)), *events], DAY_0 + 7)
     assert [buy_box(r) for r in rows[5:]] == expected
 
 
@@ -476,7 +511,7 @@ def test_defects_go_by_order_date_and_count_an_order_once() -> None:
     events = [order("PLACED", at(0), o) for o in "abc"] + [order("PLACED", at(0), "m", fulfilment="MARKETPLACE")]
     events += [order("CLAIM_OPENED", at(1), "a"), order("CHARGEBACK", at(2), "a"), rated(2, at(3), "a")]
     events += [rated(1, at(30), "b"), order("CLAIM_OPENED", at(4), "m")]
-    rows = seller_daily(events, DAY_0 + 60)
+    rows = compute(events, DAY_0 + 60)
     assert {t: odr(rows[t]) for t in (0, 1, 3, 4, 29, 30, 59, 60)} == {
         0: [4, 0, 0, 0, 0, 3, 0],
         1: [4, 0, 1, 0, 1, 3, 1],
@@ -517,7 +552,7 @@ def test_claim_opened_denied_opened_has_one_state_and_removal_ends_the_defect() 
 
 def test_a_cancelled_order_stays_in_the_defect_rate() -> None:
     events = [order("PLACED", at(0)), order("CANCELLED", at(1)), order("CHARGEBACK", at(2))]
-    assert [odr(r)[:5] for r in seller_daily(events)] == [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 1, 1]]
+    assert [odr(r)[:5] for r in compute(events)] == [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 1, 1]]
 
 
 def test_fulfilment_told_later_moves_the_order_from_its_own_day_and_a_new_value_is_the_sellers() -> None:
@@ -531,7 +566,7 @@ def test_fulfilment_told_later_moves_the_order_from_its_own_day_and_a_new_value_
 def test_the_lag_moves_the_end_of_the_defect_window_and_not_what_is_known() -> None:
     # lag 5: placed on day 0 is in the window from day 5 to 5 + 59 = 64; the chargeback of day 7 shows then
     events = [order("PLACED", at(0)), order("CHARGEBACK", at(7))]
-    rows = seller_daily(events, DAY_0 + 65, ReferenceSettings(odr_lag_days=5))
+    rows = compute(events, DAY_0 + 65, ReferenceSettings(odr_lag_days=5))
     assert {t: odr(rows[t])[::4] for t in (4, 5, 6, 7, 64, 65)} == {
         4: [0, 0], 5: [1, 0], 6: [1, 0], 7: [1, 1], 64: [1, 1], 65: [0, 0],
     }  # fmt: skip
@@ -696,15 +731,15 @@ def test_an_event_told_twice_changes_nothing_and_an_id_is_an_events_on_its_topic
         answer(True, at(0), "a", event_id="1"),
         order("PLACED", at(0), "a", event_id="1", marketplace_id="N"),
     ]
-    got = seller_daily(same_id + same_id)
-    assert got == seller_daily(same_id)
+    got = compute(same_id + same_id)
+    assert got == compute(same_id)
     found = [(r["orders_30d"], r["positive_30d"], r["cs_running_conversations"]) for r in got]
     assert found == [(2, 1, 1), (1, 0, 0)]
 
 
 def test_of_an_id_used_again_for_other_content_the_same_one_stands_in_any_order() -> None:
     one, other = rated(5, at(0), event_id="1"), rated(1, at(1), event_id="1")
-    assert seller_daily([one, other], DAY_0 + 1) == seller_daily([other, one], DAY_0 + 1)
+    assert compute([one, other], DAY_0 + 1) == compute([other, one], DAY_0 + 1)
 
 
 def test_settings_change_the_numbers_and_no_column_name() -> None:
@@ -714,7 +749,7 @@ def test_settings_change_the_numbers_and_no_column_name() -> None:
     )  # fmt: skip
     events = [order("PLACED", at(0)), order("SHIPPED", at(0)), rated(5, at(0)), rated(1, at(1), "p")]
     events += [answer(True, at(0))]
-    rows = seller_daily(events, DAY_0 + 14, chosen)
+    rows = compute(events, DAY_0 + 14, chosen)
     assert all(list(r) == COLUMNS for r in rows)
     assert [[r[f"positive_{w}"] for r in rows[:4]] for w in ("30d", "90d", "365d", "lifetime")] == [
         [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1],
@@ -747,13 +782,13 @@ HISTORIES = st.lists(ORDERS | RATINGS | REMOVALS | ANSWERS, min_size=1, max_size
 def test_out_of_order_and_doubled_events_give_the_same_rows(events: list[Event], random: Any) -> None:
     doubled = events + random.sample(events, len(events) // 2)
     random.shuffle(doubled)
-    assert seller_daily(doubled) == seller_daily(events)
+    assert compute(doubled) == compute(events)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(HISTORIES, st.integers(0, 40))
 def test_a_row_knows_nothing_of_what_happened_after_its_day(events: list[Event], day: int) -> None:
     until = [e for e in events if e["event_time"] < at(day + 1, 0)]
-    as_of_then = seller_daily(events, DAY_0 + day)
-    assert as_of_then == seller_daily(until, DAY_0 + day)
-    assert seller_daily(events, DAY_0 + 50)[: len(as_of_then)] == as_of_then
+    as_of_then = compute(events, DAY_0 + day)
+    assert as_of_then == compute(until, DAY_0 + day)
+    assert compute(events, DAY_0 + 50)[: len(as_of_then)] == as_of_then

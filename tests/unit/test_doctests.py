@@ -1,0 +1,29 @@
+"""The examples in docstrings are true."""
+
+import doctest
+import importlib
+import pkgutil
+from types import ModuleType
+
+import pytest
+
+import schemas
+import streams.core
+import streams.log
+
+
+def modules() -> list[ModuleType]:
+    found = [streams.log]
+    for package in (schemas, streams.core):
+        names = [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+        found += [importlib.import_module(name) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_examples_run(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
+
+
+def test_there_are_examples() -> None:
+    assert sum(doctest.testmod(module).attempted for module in modules()) >= 6
