@@ -1,0 +1,332 @@
+"""What tests of the whole program share: its commands as processes, waiting with a deadline, and the topics."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public
+
+from schemas.events import TOPICS, UNKNOWN_TOPIC
+
+SELLERPULSE = (str(Path(sys.executable).with_name("sellerpulse")),)
+FAUST = (str(Path(sys.executable).with_name("faust")),)
+DAILY = "SELECT * EXCEPT (computed_at) FROM seller_daily{where} ORDER BY seller_id, marketplace_id, day"
+REST = """SELECT * FROM (
+    SELECT 'orders' AS what, toString(tuple(* EXCEPT (first_seen_at))) AS row FROM order_events
+    UNION ALL SELECT 'feedback', toString(tuple(* EXCEPT (first_seen_at))) FROM feedback_events
+    UNION ALL SELECT 'surveys', toString(tuple(* EXCEPT (first_seen_at))) FROM survey_events{more}
+) ORDER BY what, row"""
+ALERTS = """
+    UNION ALL SELECT 'alert', toString(tuple(*)) FROM alerts
+    UNION ALL SELECT 'change', toString(tuple(* EXCEPT (changed_at))) FROM alert_history"""
+
+PARTITIONS = 4
+DLQ = tuple(f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC))
+EVERY = [(topic, p) for topic in (*TOPICS, "alerts") for p in range(PARTITIONS)] + [(topic, 0) for topic in DLQ]
+
+Partition = tuple[str, int]
+Headers = list[tuple[str, str | bytes | None]]
+Sent = tuple[str, bytes | None, bytes | None, Headers]  # topic, key, value, headers
+T = TypeVar("T")
+
+
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    """No settings but these, named as in KAFKA__GROUP; and a host whose zone is not the data's."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SELLERPULSE_")}
+    return plain | {"TZ": "America/New_York"} | {f"SELLERPULSE_{name}": value for name, value in settings.items()}
+
+
+def run(folder: Path, *words: str | Path, within_s: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A command, run in this folder to its end, whatever that is."""
+    return subprocess.run(
+        [*SELLERPULSE, *map(str, words)], cwd=folder, env=environment(settings),
+        capture_output=True, text=True, timeout=within_s, check=False,
+    )  # fmt: skip
+
+
+def succeed(folder: Path, *words: str | Path, within_s: float = 120, **settings: str) -> str:
+    """What a command says that must end well."""
+    done = run(folder, *words, within_s=within_s, **settings)
+    assert done.returncode == 0, f"{words[0]} ended with {done.returncode}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+def sql(db: str | Path, query: str) -> str:
+    """The result of a query as JSON lines."""
+    return succeed(Path(), "sql", query, "--db", db, "--format", "JSONEachRow")
+
+
+def assert_same(found: str, wanted: str) -> None:
+    """Two results, of any size, are the same; else the first line that differs is told, and no more."""
+    if found != wanted:
+        lines, other = found.splitlines(), wanted.splitlines()
+        differing = [(a, b) for a, b in zip(lines, other, strict=False) if a != b]
+        said = "\n".join(differing[0]) if differing else "one ends sooner"
+        raise AssertionError(f"{len(lines)} lines for {len(other)}; {len(differing)} differ, the first:\n{said}")
+
+
+class Program:
+    """A command in the background, in a process group of its own, from construction to the end of a `with` block."""
+
+    def __init__(self, folder: Path, *words: str | Path, command: Sequence[str] = SELLERPULSE, **settings: str) -> None:
+        self.words = tuple(map(str, words))
+        self._log = folder / f"{self.words[0].lstrip('-')}-{time.monotonic_ns()}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.words], cwd=folder, env=environment(settings),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def log(self) -> str:
+        """What it has said so far on either stream."""
+        return self._log.read_text(errors="replace")
+
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """kill -9 of all its processes."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, within_s: float = 20) -> int:
+        """SIGTERM, and its exit code."""
+        self.process.terminate()
+        return self.ended(within_s)
+
+    def ended(self, within_s: float = 20) -> int:
+        """Its exit code, once it ended by itself."""
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.words[0]} still runs after {within_s} s: {self.log()[-2000:]}") from None
+
+
+def wait_until(condition: Callable[[], T], within_s: float, what: str, *running: Program) -> T:
+    """The condition's value as soon as it is true. Fails when the time is over, or one of the programs ended."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        for program in running:
+            assert program.runs(), f"{program.words[0]} ended: {program.log()[-3000:]}"
+        if time.monotonic() > deadline:
+            logs = "\n".join(program.log()[-1500:] for program in running)
+            raise AssertionError(f"not within {within_s} s: {what}\n{logs}")
+        time.sleep(0.1)
+    return value
+
+
+class Database:
+    """`sellerpulse clickhouse` on a folder: a ClickHouse server for any number of databases. Its port stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, "0"
+        self._program: Program | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        words = ["clickhouse", "--db", str(self._folder / "served"), "--port", self._port]
+        self._program = program = Program(self._folder, *words)
+        said = wait_until(self._address, 30, "a served folder", program)
+        self._port = said.rpartition("/")[0].rpartition(":")[2]
+
+    def _address(self) -> str:
+        return self._program.log().rpartition(" is served at ")[2].strip() if self._program else ""
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self._program is not None:
+            self._program.kill()
+
+    def url(self, name: str) -> str:
+        """The address of a database in it."""
+        return f"http://127.0.0.1:{self._port}/{name}"
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Database]:
+    """A database server for the block."""
+    database = Database(folder)
+    try:
+        yield database
+    finally:
+        database.kill()
+
+
+class Webhook:
+    """A receiver of alerts on loopback, for a `with` block; keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        told = self.told
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
+                """Nothing: what was told is kept."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/alerts"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+# --- what is on the topics -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A group that has read nothing of what is to come, and an empty database."""
+
+    folder: Path
+    kafka: str
+    admin: AdminClient
+    group: str
+    db: str
+    begin: dict[Partition, int]
+
+    def worker(self, **settings: str) -> Program:
+        """`sellerpulse worker` here."""
+        words = ["worker", "--kafka", self.kafka, "--db", self.db]
+        return Program(self.folder, *words, KAFKA__GROUP=self.group, **settings)
+
+    def set_back(self) -> bool:
+        """Let the group begin where it is to begin; whether it does."""
+        offsets = [TopicPartition(*at, offset) for at, offset in self.begin.items()]
+        asked = self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.group, offsets)])
+        try:
+            asked[self.group].result(10)
+            return self.committed() == self.begin
+        except KafkaException:
+            return False
+
+    def committed(self) -> dict[Partition, int]:
+        """The group's next offsets."""
+        asked = ConsumerGroupTopicPartitions(self.group, [TopicPartition(*at) for at in self.begin])
+        found = self.admin.list_consumer_group_offsets([asked])[self.group].result(10)
+        return {(at.topic, at.partition): at.offset for at in found.topic_partitions}
+
+    def progress(self, partitions: Sequence[Partition] | None = None) -> int:
+        """How many records the group has done with."""
+        done = self.committed()
+        return sum(done[at] - self.begin[at] for at in partitions or done if at[0] != "alerts")
+
+    def left(self) -> dict[Partition, int]:
+        """How many records of its topics the group has not done with, where there are any."""
+        end, done = ends(self.admin), self.committed()
+        return {at: end[at] - done[at] for at in end if at[0] != "alerts" and done[at] != end[at]}
+
+    def owned(self) -> list[set[Partition]]:
+        """The partitions of each worker of the group; none while it is about to divide them anew."""
+        try:
+            group = self.admin.describe_consumer_groups([self.group])[self.group].result(10)
+        except KafkaException:  # a broker that has just started looks for its groups
+            return []
+        if group.state.name != "STABLE":
+            return []
+        return [{(at.topic, at.partition) for at in one.assignment.topic_partitions} for one in group.members]
+
+    def shared_by(self, workers: int) -> bool:
+        """Whether so many workers have shared out everything."""
+        owned = self.owned()
+        return len(owned) == workers and sum(map(len, owned)) == len(EVERY) - PARTITIONS
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """Rows of the database."""
+        return [json.loads(line) for line in sql(self.db, query).splitlines()]
+
+    def records(self, spans: Mapping[Partition, tuple[int, int]]) -> list[Message]:
+        """The records of these spans of offsets."""
+        consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": "reader", "enable.auto.commit": False})
+        wanted = sum(end - begin for begin, end in spans.values())
+        found: list[Message] = []
+        consumer.assign([TopicPartition(*at, begin) for at, (begin, end) in spans.items() if begin < end])
+        deadline = time.monotonic() + 60
+        while len(found) < wanted and time.monotonic() < deadline:
+            for record in consumer.consume(10_000, 0.2):
+                begin, end = spans[cast("str", record.topic()), cast("int", record.partition())]
+                if begin <= cast("int", record.offset()) < end:
+                    found.append(record)
+        consumer.close()
+        assert len(found) == wanted
+        return found
+
+    def produce(self, records: Iterable[Sent], partitioner: str = "murmur2_random") -> list[Message]:
+        """Send records; what Kafka made of them, in their order."""
+        producer = Producer({"bootstrap.servers": self.kafka, "partitioner": partitioner})
+        reports: dict[int, Message] = {}
+
+        def report(number: int, error: KafkaError | None, message: Message) -> None:
+            assert error is None
+            reports[number] = message
+
+        for number, (topic, key, value, headers) in enumerate(records):
+            producer.produce(topic, value, key, headers=headers, on_delivery=partial(report, number))
+            producer.poll(0)
+        assert producer.flush(30) == 0
+        return [reports[number] for number in range(len(reports))]
+
+
+def ends(admin: AdminClient) -> dict[Partition, int]:
+    """The next offset of every partition."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # says the library
+    asked = admin.list_offsets(dict.fromkeys([TopicPartition(*at) for at in EVERY], latest))
+    return {(at.topic, at.partition): found.result(10).offset for at, found in asked.items()}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The broker with its topics and the server, for all tests."""
+
+    folder: Path
+    kafka: str
+    admin: AdminClient
+    database: Database
+
+    def place(self, name: str) -> Place:
+        """A place that nobody else has."""
+        place = Place(self.folder, self.kafka, self.admin, name, self.database.url(name), ends(self.admin))
+        wait_until(place.set_back, 30, "a group that begins at the end")  # a broker that has just started is slow
+        return place
+
+    def ingest(self, file: Path) -> None:
+        """All events of a file to the topics."""
+        succeed(self.folder, "ingest", file, "--kafka", self.kafka)

@@ -1,0 +1,42 @@
+"""`sellerpulse demo`: the first thing that people run, in a folder of their own."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.program import run, sql, succeed
+
+SELLERS, EVENTS = 5, 2_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demos run, one after the other, as a person would."""
+    return tmp_path_factory.mktemp("demo")
+
+
+def test_a_demo_shows_what_it_found_and_where_to_look(folder: Path) -> None:
+    done = run(folder, "demo")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout  # nothing for terminals where there is none
+    for said in ("300,000 events accepted, 0 records refused", "every row is right as of", "firing alerts"):
+        assert said in done.stdout
+    assert len(re.findall(r"^│ A", done.stdout, re.MULTILINE)) == 12  # the accounts in the worst shape
+    queries = re.findall(r"^  sellerpulse sql (.*)$", done.stdout, re.MULTILINE)
+    assert len(queries) == 2
+    worst = sql(folder / "sellerpulse-demo", "SELECT uniq(rule) AS rules FROM alerts WHERE state = 'firing'")
+    assert int(re.sub(r"\D", "", worst)) >= 5
+
+
+def test_a_demo_of_a_file_follows_another_demo_in_the_same_folder(folder: Path) -> None:
+    words = ["--sellers", str(SELLERS), "--events", str(EVENTS), "-o", "mine.jsonl.gz"]
+    succeed(folder, "simulate", *words)
+    for _ in range(2):
+        said = succeed(folder, "demo", "mine.jsonl.gz")
+        assert "Your files" in said
+        assert "2,000 events accepted, 0 records refused" in said
+        assert "Accounts in the worst shape" in said
+    counted = "SELECT count() AS n FROM (SELECT seller_id FROM seller_current GROUP BY seller_id)"
+    assert sql(folder / "sellerpulse-demo", counted) == f'{{"n":{SELLERS}}}\n'  # nothing of the first demo is left
