@@ -24,7 +24,7 @@ def test_a_demo_shows_what_it_found_and_where_to_look(folder: Path) -> None:
     for said in ("300,000 events accepted, 0 records refused", "every row is right as of", "firing alerts"):
         assert said in done.stdout
     assert len(re.findall(r"^│ A", done.stdout, re.MULTILINE)) == 12  # the accounts in the worst shape
-    queries = re.findall(r"^  sellerpulse sql (.*)$", done.stdout, re.MULTILINE)
+    queries = re.findall(r"^  \S*sellerpulse sql (.*)$", done.stdout, re.MULTILINE)
     assert len(queries) == 2
     worst = sql(folder / "sellerpulse-demo", "SELECT uniq(rule) AS rules FROM alerts WHERE state = 'firing'")
     assert int(re.sub(r"\D", "", worst)) >= 5

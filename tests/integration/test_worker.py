@@ -241,9 +241,8 @@ def test_a_worker_told_to_stop_ends_within_seconds_and_one_that_faust_starts_goe
 ) -> None:
     place = ground.place("stopped")
     with ExitStack() as stack:
+        ground.ingest(much.file)  # before it starts, so that it has all of it to do when it is told to stop
         worker = stack.enter_context(place.worker())
-        wait_until(lambda: place.shared_by(1), 60, "a worker", worker)
-        ground.ingest(much.file)
         wait_until(place.progress, 60, "something done", worker)
         since = time.monotonic()
         assert worker.stop(20) == 0, worker.log()
