@@ -11,15 +11,13 @@ from schemas.errors import ConfigurationError, SellerpulseError
 from schemas.events import MS_A_DAY, TOPICS
 from schemas.rows import Standard
 from sink.connect import connect, is_server
-from sink.embedded import DATABASE
-from sink.serve import Server
 from sink.store import Store
 from streams.agents import dead_letter_topics, now_ms
 from streams.broker import PARTITIONS, EmbeddedBroker, Progress, Window
 from streams.connectors.files import Source
 from streams.core.metrics import iso
 from streams.feeder import Fed, Feeder
-from streams.run import WorkerProcesses
+from streams.run import DatabaseProcess, WorkerProcesses
 from streams.settings import Settings
 
 POLL_S = 0.1
@@ -75,12 +73,12 @@ class Replay:
 
 @contextmanager
 def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterator[Replay]:
-    """A `Replay` for the block. This process serves an embedded database to the workers, on loopback at `port`."""
+    """A `Replay` for the block. An embedded database is served to all its processes, on loopback at `port`."""
     with ExitStack() as stack:
         url = settings.clickhouse.url
         if not is_server(url):
-            url = f"{stack.enter_context(Server(url, port=port)).url}/{DATABASE}"
-        store = connect(settings.clickhouse.url)
+            url = stack.enter_context(DatabaseProcess(url, port))
+        store = connect(url)
         stack.callback(store.close)
         broker = EmbeddedBroker(DATA_TOPICS)
         stack.callback(broker.close)
