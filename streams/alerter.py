@@ -44,10 +44,10 @@ class Alerter:
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, accounts: Sequence[AccountId]) -> None:
         """The rows of these accounts were written: send and store what they change about alerts."""
-        day = pipeline.as_of
         having = [account for key in accounts if (account := pipeline.accounts[key]).first_day <= account.as_of]
-        if day is None or not having:
+        if not having:
             return
+        day = having[0].as_of  # that all were restated to; the pipeline's may have turned since
         book = self._book_of(pipeline)
         if unknown := book.unknown(account.id for account in having):
             book.learn(unknown, await pipeline.call(store.alerts, unknown, True))

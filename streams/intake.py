@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from aiokafka.partitioner import murmur2
 
-from schemas.codec import Codec
+from schemas.codec import Accepted, Codec
 from schemas.events import Refusal, Topic
 from schemas.rows import AccountId, Rejected
 from streams.core.privacy import mask_event
@@ -62,14 +62,26 @@ class Intake:
         self._codec, self._partitions, self._owned = codec, partitions, owned
         self._homes: dict[AccountId, int] = {}  # account -> hash of its key
 
-    def sort(self, topic: Topic, partition: int, records: Sequence[Any], now_ms: int, pending: Pending) -> None:
-        """Every record becomes an event, a dead letter or one sent on to its partition. `now_ms` is the wall clock.
+    def decode(self, topic: Topic, records: Sequence[Any], now_ms: int) -> list[Accepted | Refusal]:
+        """Each record's event, or why it is refused. `now_ms` is the wall clock.
 
-        A record is anything with the `key`, `value`, `headers` and `offset` of a Kafka record.
+        A record is anything with the `key`, `value`, `headers` and `offset` of a Kafka record. Raises Unavailable, and
+        may block for seconds, when a Schema Registry is to be asked and does not answer.
         """
         accept = self._codec.accept
-        for record in records:
-            found = accept(topic, record.key, record.value, now_ms)
+        return [accept(topic, record.key, record.value, now_ms) for record in records]
+
+    def sort(
+        self,
+        topic: Topic,
+        partition: int,
+        records: Sequence[Any],
+        decoded: Sequence[Accepted | Refusal],
+        now_ms: int,
+        pending: Pending,
+    ) -> None:
+        """Every record becomes an event, a dead letter or one sent on to its partition."""
+        for record, found in zip(records, decoded, strict=True):
             if isinstance(found, Refusal):
                 pending.outgoing.append(dead_letter(topic, partition, record, found.reason, now_ms))
                 pending.refused += 1

@@ -25,12 +25,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from schemas.codec import Codec
-from schemas.events import TOPICS, Topic
+from schemas.codec import Accepted, Codec
+from schemas.errors import Unavailable
+from schemas.events import MS_A_DAY, TOPICS, Refusal, Topic
 from schemas.rows import AccountId, Mark, Standard
 from streams.accounts import restore
 from streams.core.calendar import Account, Rows, snapshot_columns
-from streams.core.metrics import Terms, snapshot
+from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.intake import Incoming, Intake, Outgoing, Partition, Pending, rejected
 from streams.port import Sink, patiently
 
@@ -89,6 +90,7 @@ class Pipeline:
         self._thread = thread
         self._stored: set[AccountId] | None = None  # accounts that have events in the sink; None: not asked yet
         self._marks: dict[AccountId, Mark | None] = {}  # of the accounts in memory
+        self._floors: dict[AccountId, int] = {}  # before which no account in memory may have a row, whoever wrote it
         self._changed: set[AccountId] = set()  # accounts whose rows are behind what is in memory
         self._intake = Intake(codec, tenure.partitions, tenure.owned)
         self._pending = Pending()
@@ -120,10 +122,24 @@ class Pipeline:
         await self._room.wait()
         if self.over:
             return
-        started = perf_counter()
-        self._intake.sort(topic, partition, records, self.clock(), self._pending)
-        self.seconds["decode"] += perf_counter() - started
-        self._took(topic, partition, records)
+        started, now = perf_counter(), self.clock()
+        decoded = await self._decoded(topic, records, now)
+        if decoded is not None:
+            self._intake.sort(topic, partition, records, decoded, now, self._pending)
+            self.seconds["decode"] += perf_counter() - started
+            self._took(topic, partition, records)
+
+    async def _decoded(self, topic: Topic, records: Sequence[Any], now_ms: int) -> list[Accepted | Refusal] | None:
+        """What the records are; None if the tenure is over before a Schema Registry tells."""
+        try:
+            return self._intake.decode(topic, records, now_ms)
+        except Unavailable:
+            try:
+                return await self.call(self._intake.decode, topic, records, now_ms)
+            except asyncio.CancelledError:
+                if self.over:
+                    return None
+                raise
 
     async def take_rejected(self, topic: str, partition: int, records: Sequence[Any]) -> None:
         """Dead letters become rows of `rejected_events`."""
@@ -186,12 +202,15 @@ class Pipeline:
     async def _store(self, events: list[Incoming]) -> None:
         await self._load({event.account for event in events} - self.accounts.keys())
         fresh: dict[Topic, list[tuple[bytes, bytes]]] = {topic: [] for topic in TOPICS}
-        started = perf_counter()
+        started, floors = perf_counter(), self._floors
         for account, subject, fact, topic, payload, digest in events:
             if self.accounts[account].add(subject, fact):
                 fresh[topic].append((payload, digest))
                 self._changed.add(account)
+            if (day := fact.time_ms // MS_A_DAY) < floors[account]:
+                floors[account] = day
         self.seconds["stories"] += perf_counter() - started
+        await self._bury({event.account for event in events})
         for topic, records in fresh.items():
             if records:
                 await self.call(self.sink.add_events, topic, records)
@@ -207,6 +226,7 @@ class Pipeline:
                 accounts.append(key)
             else:  # new: nothing to ask for
                 self.accounts[key], self._marks[key] = Account(key, self.terms_of(key[1])), None
+                self._floors[key] = FOREVER
                 self._stored.add(key)
         for at in range(0, len(accounts), ACCOUNTS_A_SLICE):
             these = accounts[at : at + ACCOUNTS_A_SLICE]
@@ -214,6 +234,8 @@ class Pipeline:
             for key, account in restore(these, loaded, self.terms_of).items():
                 self.accounts[key] = account
                 mark = self._marks[key] = loaded.marks.get(key)
+                has_rows = mark is not None and mark.first_day <= mark.as_of
+                self._floors[key] = min(account.first_day, mark.first_day) if mark and has_rows else account.first_day
                 if mark is not None and self._is_right(account, mark):
                     account.restate(mark.as_of)  # its rows are written: only what changes from here on is news
                 elif account.count:
@@ -251,7 +273,7 @@ class Pipeline:
                 # Those in memory may have been written since we asked.
                 await self._restate([account for account in these if not self._is_up_to_date(account)])
                 for account in cold:
-                    del self.accounts[account], self._marks[account]
+                    del self.accounts[account], self._marks[account], self._floors[account]
 
     def _is_up_to_date(self, key: AccountId) -> bool:
         mark = self._marks[key]
@@ -304,13 +326,23 @@ class Pipeline:
         await self.call(self.sink.add_rows, accounts, sizes, rows)
         self.counts["rows"] += len(rows["day"])
 
+    async def _bury(self, accounts: Iterable[AccountId]) -> None:
+        """Where an event's content gave way to one of a later day, the rows before the account's first day are gone.
+
+        Before that content is stored, because whoever finds it alone would not look for such rows; and whether or
+        not we wrote any, because an owner before us still may.
+        """
+        for key in accounts:
+            account = self.accounts[key]
+            if self._floors[key] < account.first_day < FOREVER:
+                mark = self._mark_of(account)._replace(first_day=account.first_day)
+                await self.call(self.sink.add_gone, mark, self._floors[key])
+                self._floors[key] = account.first_day
+
     async def _mark(self, accounts: list[AccountId]) -> None:
         """Note that the rows of these accounts are all there, and that rows before their first day are gone."""
+        await self._bury(accounts)
         marks = [self._mark_of(self.accounts[account]) for account in accounts]
-        for mark in marks:
-            before = self._marks.get(mark.account)
-            if before is not None and before.first_day < min(mark.first_day, before.as_of + 1):
-                await self.call(self.sink.add_gone, mark, before.first_day)
         await self.call(self.sink.add_marks, marks)
         for mark in marks:
             self._marks[mark.account] = mark

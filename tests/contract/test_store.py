@@ -1,5 +1,6 @@
 """One contract for every store: the one in memory, chDB in this process, and the same over HTTP."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 from aiokafka.partitioner import murmur2
 
-from schemas.codec import Codec, digest_of
-from schemas.events import MS_A_DAY, TOPICS, Topic
+from schemas.codec import Accepted, Codec, digest_of
+from schemas.events import MS_A_DAY, TOPICS, Topic, check
 from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, Standard
 from sink.store import Store
 from streams.accounts import restore
@@ -239,6 +240,24 @@ def test_nothing_is_loaded_of_nobody(store: Store) -> None:
     assert store.load([("S", "M2"), ("", "")]) == Loaded(nothing, {})
 
 
+def test_whatever_bytes_are_accepted_are_stored_as_what_they_were_read_as(store: Store, tables: Tables) -> None:
+    """Records with a few bytes changed: one that the codec takes and ClickHouse does not would fail its whole batch."""
+    chance = random.Random(7)
+    events = {}
+    for n in range(4000):
+        event = chance.choice(FULL) | {"event_id": f"{n:05}"}
+        wire = bytearray(CODEC.encode(event["topic"], event))
+        at = chance.randrange(16, len(wire))
+        wire[at : at + chance.randint(0, 2)] = chance.randbytes(chance.randint(0, 2))
+        found = CODEC.decode(event["topic"], bytes(wire))
+        if isinstance(found, Accepted) and check(found.topic, found.event, NOON + MS_A_DAY) is None:
+            events[found.event["event_id"]] = {"topic": found.topic} | found.event, (found.payload, found.digest)
+    for topic in TOPICS:
+        store.add_events(topic, [record for event, record in events.values() if event["topic"] == topic])
+    assert shown(tables) == in_order([event for event, _ in events.values()])
+    assert len(events) > 500
+
+
 def test_the_first_day_is_that_of_the_first_event(store: Store) -> None:
     assert store.first_day() is None
     put(store, order(event_time=NOON), survey(event_time=NOON - 2 * MS_A_DAY), feedback(event_time=NOON + MS_A_DAY))
@@ -378,6 +397,37 @@ def test_every_partition_has_the_accounts_that_kafka_gives_it(store: Store, part
         assert sorted(store.behind(DAY, LIVE, partitions, [home])) == sorted(expected)
     assert sorted(store.behind(DAY, LIVE, partitions, range(partitions))) == sorted(accounts)
     assert store.behind(DAY, LIVE, partitions, []) == []
+
+
+def test_a_look_that_is_not_thorough_finds_all_but_what_lags_events_alone(store: Store) -> None:
+    put(store, order(), order(seller_id="S2"))
+    assert len(store.behind(DAY, LIVE, thorough=False)) == 2  # never written
+    store.add_marks([mark_of(order()), mark_of(order(seller_id="S2"), as_of=DAY)])
+    put(store, feedback())
+    assert store.behind(DAY, LIVE) == [ACCOUNT]
+    assert store.behind(DAY, LIVE, thorough=False) == []
+    assert store.behind(DAY + 1, LIVE, thorough=False) == [("S2", "M")]
+    assert len(store.behind(DAY, Standard(8), thorough=False)) == 2
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_accounts_are_those_with_events_of_any_topic(store: Store, partitions: int) -> None:
+    assert store.accounts(partitions, range(partitions)) == []
+    put(
+        store,
+        order(),
+        feedback(),
+        survey(),
+        feedback(seller_id="S2"),
+        survey(seller_id="S3"),
+        order(seller_id=ODD_IDS[0]),
+    )
+    accounts = [("S", "M"), ("S2", "M"), ("S3", "M"), (ODD_IDS[0], "M")]
+    assert sorted(store.accounts(partitions, range(partitions))) == sorted(accounts)
+    for home in range(partitions):
+        mine = [a for a in accounts if (murmur2("|".join(a).encode()) & 0x7FFFFFFF) % partitions == home]
+        assert sorted(store.accounts(partitions, [home])) == sorted(mine)
+    assert store.accounts(partitions, []) == []
 
 
 # --- the as-of day and epochs --------------------------------------------------------------------------------
