@@ -47,7 +47,7 @@ class Alerter:
         having = [account for key in accounts if (account := pipeline.accounts[key]).first_day <= account.as_of]
         if not having:
             return
-        day = having[0].as_of  # that all were restated to; the pipeline's may have turned since
+        day = having[0].as_of  # the one that all were restated to: the pipeline's may have turned since
         book = self._book_of(pipeline)
         if unknown := book.unknown(account.id for account in having):
             book.learn(unknown, await pipeline.call(store.alerts, unknown, True))

@@ -287,10 +287,14 @@ class Pipeline:
         blocks: list[Rows] = []
         these: list[AccountId] = []
         size = 0
+        as_of = self.as_of  # one for all of them: the day may turn while this goes on
+        assert as_of is not None
         for n, key in enumerate(accounts, 1):
             these.append(key)
             started = perf_counter()
-            rows = self._rows_of(self.accounts[key])
+            account = self.accounts[key]
+            touched = account.restate(as_of)
+            rows = account.rows(touched) if touched is not None else None
             self.seconds["restate"] += perf_counter() - started
             await asyncio.sleep(0)  # a large account takes a while, and Faust has other things to do
             if rows is not None:
@@ -302,11 +306,6 @@ class Pipeline:
                     await self.judge(self, these)
                     await self._mark(these)
                 blocks, these, size = [], [], 0
-
-    def _rows_of(self, account: Account) -> Rows | None:
-        assert self.as_of is not None
-        touched = account.restate(self.as_of)
-        return account.rows(touched) if touched is not None else None
 
     def version_of(self, account: Account) -> int:
         """The version of rows written now: fencing epoch, then number of accepted events. The greatest stands."""
