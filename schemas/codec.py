@@ -20,6 +20,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from schemas.binary import NotAvroError, reader_of
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, Refusal, Topic, account_key, check
+from schemas.writer import UNUSUAL, writer_of
 
 SCHEMAS = Path(__file__).parent
 SINGLE_OBJECT = b"\xc3\x01"
@@ -66,6 +67,7 @@ class Codec:
         self.newest: dict[Topic, Any] = {t: _load(folder / f"{t}.avsc") for t in TOPICS}
         self._readers = {t: parse_schema(_physical(s)) for t, s in self.newest.items()}
         self._read_newest = {t: reader_of(s) for t, s in self.newest.items()}
+        self._write_newest = {t: writer_of(s) for t, s in self.newest.items()}
         self._canonical = {t: to_parsing_canonical_form(s) for t, s in self.newest.items()}
         self._by_fingerprint = dict(map(self._known, sorted(folder.glob("**/*.avsc"))))
         self._by_id: dict[int, _Version] = {}
@@ -123,6 +125,10 @@ class Codec:
             return Refusal(f"not decodable: {type(wrong).__name__}", topic)
         return Accepted(topic, event, payload, digest_of(payload))
 
+    def event(self, topic: Topic, payload: bytes) -> dict[str, Any]:
+        """The event of a payload that was accepted before."""
+        return self._read_newest[topic](payload)
+
     def _known(self, path: Path) -> tuple[bytes, _Version]:
         schema = _load(path)
         canonical = to_parsing_canonical_form(schema)
@@ -163,7 +169,11 @@ class Codec:
         return self._header(topic) + self.payload(topic, event)
 
     def payload(self, topic: Topic, event: Mapping[str, Any]) -> bytes:
-        """The newest schema's binary form, without a wire header."""
+        """The newest schema's binary form, without a wire header. Raises what fastavro raises for no such event."""
+        try:
+            return self._write_newest[topic](event)
+        except UNUSUAL:
+            pass  # and not below, so that an error of fastavro's comes alone
         stream = BytesIO()
         schemaless_writer(stream, self._readers[topic], event)
         return stream.getvalue()

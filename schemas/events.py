@@ -100,7 +100,7 @@ def account_key(event: Mapping[str, Any]) -> bytes:
 
 # --- the JSON form -------------------------------------------------------------------------------------------
 
-_REQUIRED = object()
+REQUIRED = object()
 
 
 def _string(value: Any) -> str:
@@ -147,27 +147,27 @@ def to_ms(value: Any) -> int:
         raise TypeError("epoch milliseconds or an ISO-8601 time") from None
 
 
-_Field = tuple[str, Callable[[Any], Any], Any]  # name, reader, default (_REQUIRED: none; None: nullable)
-_COMMON: tuple[_Field, ...] = (
-    ("event_id", _string, _REQUIRED),
-    ("seller_id", _string, _REQUIRED),
-    ("marketplace_id", _string, _REQUIRED),
-    ("event_time", to_ms, _REQUIRED),
-    ("source", _string, _REQUIRED),
+Field = tuple[str, Callable[[Any], Any], Any]  # name, reader, default (REQUIRED: none; None: nullable)
+_COMMON: tuple[Field, ...] = (
+    ("event_id", _string, REQUIRED),
+    ("seller_id", _string, REQUIRED),
+    ("marketplace_id", _string, REQUIRED),
+    ("event_time", to_ms, REQUIRED),
+    ("source", _string, REQUIRED),
 )
-_FIELDS: dict[str, tuple[_Field, ...]] = {
+FIELDS: dict[str, tuple[Field, ...]] = {
     "orders": (
         *_COMMON,
-        ("order_id", _string, _REQUIRED),
-        ("kind", _string, _REQUIRED),
+        ("order_id", _string, REQUIRED),
+        ("kind", _string, REQUIRED),
         ("fulfilment", _string, None),
         ("deliver_by", to_ms, None),
         ("skus", _strings, ()),
     ),
     "feedback": (
         *_COMMON,
-        ("order_id", _string, _REQUIRED),
-        ("kind", _string, _REQUIRED),
+        ("order_id", _string, REQUIRED),
+        ("kind", _string, REQUIRED),
         ("rating", _integer, None),
         ("comment", _string, None),
         ("agent", _string, None),
@@ -181,10 +181,10 @@ _FIELDS: dict[str, tuple[_Field, ...]] = {
     ),
     "surveys": (
         *_COMMON,
-        ("conversation_id", _string, _REQUIRED),
-        ("message_id", _string, _REQUIRED),
-        ("solved", _boolean, _REQUIRED),
-        ("buyer_initiated", _boolean, _REQUIRED),
+        ("conversation_id", _string, REQUIRED),
+        ("message_id", _string, REQUIRED),
+        ("solved", _boolean, REQUIRED),
+        ("buyer_initiated", _boolean, REQUIRED),
         ("order_id", _string, None),
         ("agent", _string, None),
         ("comment", _string, None),
@@ -201,7 +201,7 @@ def from_json(data: Any) -> Parsed | Refusal:
     if type(data) is not dict:
         return Refusal("not a JSON object", None)
     named = data.get("topic")
-    fields = _FIELDS.get(named) if type(named) is str else None
+    fields = FIELDS.get(named) if type(named) is str else None
     if fields is None:
         return Refusal(f"unknown topic: {named[:80]}" if type(named) is str else "no topic", None)
     topic = cast("Topic", named)
@@ -209,7 +209,7 @@ def from_json(data: Any) -> Parsed | Refusal:
     for name, read, default in fields:
         value = data.get(name)
         if value is None and (default is None or name not in data):
-            if default is _REQUIRED:
+            if default is REQUIRED:
                 return Refusal(f"missing {name}", topic)
             event[name] = list(default) if default == () else default
             continue
@@ -225,22 +225,19 @@ def from_json(data: Any) -> Parsed | Refusal:
 
 def check(topic: Topic, event: Mapping[str, Any], now_ms: int) -> str | None:
     """Why SPEC section 3 refuses this well-typed event, or None. `now_ms` is the wall clock."""
-    return _check_common(event, now_ms) or _CHECKS[topic](event)
-
-
-def _check_common(event: Mapping[str, Any], now_ms: int) -> str | None:
     # Runs for every event: one plain test of the good case, and the search for words only after it failed.
-    if not (
+    if (
         0 < len(event["event_id"]) <= ID_LENGTH_MAX
         and 0 < len(event["seller_id"]) <= ID_LENGTH_MAX
         and 0 < len(event["marketplace_id"]) <= ID_LENGTH_MAX
+        and YEAR_2000_MS <= event["event_time"] <= now_ms + MS_A_DAY
     ):
-        return _bad_id(event, "event_id", "seller_id", "marketplace_id")
+        return _CHECKS[topic](event)
     if event["event_time"] < YEAR_2000_MS:
-        return "event_time is before 2000"
-    if event["event_time"] > now_ms + MS_A_DAY:
-        return "event_time is more than a day ahead of the clock"
-    return None
+        about_time = "event_time is before 2000"
+    else:
+        about_time = "event_time is more than a day ahead of the clock"
+    return _bad_id(event, "event_id", "seller_id", "marketplace_id") or about_time
 
 
 def _bad_id(event: Mapping[str, Any], *names: str) -> str | None:

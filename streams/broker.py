@@ -73,21 +73,19 @@ class Window:
 
     def __init__(self, progress: Progress, while_waiting: Callable[[], None] = lambda: None) -> None:
         self._progress, self._while_waiting = progress, while_waiting
-        self._sent: dict[Partition, list[int]] = {}  # records and bytes so far
+        self._sent: dict[Partition, list[int]] = {}  # records and bytes so far, and of both at most
         self._checkpoints: dict[Partition, deque[tuple[int, int]]] = {}  # records and bytes, now and then
-        self._done: dict[Partition, tuple[int, int]] = {}
 
     def sent(self, at: Partition, size: int) -> bool:
         """A record of so many bytes was written; False if its partition is now full."""
         sent = self._sent.get(at)
         if sent is None:
-            sent, self._checkpoints[at], self._done[at] = self._sent.setdefault(at, [0, 0]), deque(), (0, 0)
+            sent, self._checkpoints[at] = self._sent.setdefault(at, [0, 0, RECORDS_MAX, BYTES_MAX]), deque()
         sent[0] += 1
         sent[1] += size + RECORD_OVERHEAD
         if sent[0] % CHECKPOINT_EVERY == 0:
             self._checkpoints[at].append((sent[0], sent[1]))
-        done = self._done[at]
-        return sent[0] - done[0] < RECORDS_MAX and sent[1] - done[1] < BYTES_MAX
+        return sent[0] < sent[2] and sent[1] < sent[3]
 
     def has_room(self) -> bool:
         """Ask how far the group is: whether every partition is at most half full. Raises if records were dropped."""
@@ -98,8 +96,9 @@ class Window:
                 raise SellerpulseError(f"the embedded broker dropped records of {at[0]} before they were read")
             checkpoints = self._checkpoints.get(at, deque())
             while checkpoints and checkpoints[0][0] <= offset:
-                self._done[at] = checkpoints.popleft()
+                records, size = checkpoints.popleft()
+                self._sent[at][2:] = records + RECORDS_MAX, size + BYTES_MAX
         return all(
-            sent[0] - self._done[at][0] < RECORDS_MAX / 2 and sent[1] - self._done[at][1] < BYTES_MAX / 2
-            for at, sent in self._sent.items()
+            records < records_max - RECORDS_MAX / 2 and size < size_max - BYTES_MAX / 2
+            for records, size, records_max, size_max in self._sent.values()
         )

@@ -1,8 +1,9 @@
 """Files to topics: what `ingest`, `replay` and `demo` do with their input. Every event is checked before it is sent."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import sleep
 from typing import Any
 
@@ -14,9 +15,13 @@ from schemas.errors import FileDamaged, Unavailable
 from schemas.events import UNKNOWN_TOPIC, Refusal, account_key, check
 from streams.broker import PARTITIONS, Window
 from streams.connectors.files import Record, Source
+from streams.connectors.input import Progress
 
 FLUSH_S = 60.0
-POLL_EVERY = 500  # records
+LOOK_EVERY = 500  # records
+
+Headers = list[tuple[str, str | bytes | None]]
+Home = tuple[bytes, int]
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Feeder:
     """
 
     def __init__(self, bootstrap: str, codec: Codec, *, clock: Callable[[], int], window: Window | None = None) -> None:
+        self._failed: list[str] = []  # what befell the last record that Kafka did not take
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -55,84 +61,98 @@ class Feeder:
                 "queue.buffering.max.messages": 500_000,
                 "message.max.bytes": 64 << 20,
                 "delivery.report.only.error": True,
+                # Once for all: told with every record it takes 1 us. And of no method, to leave no cycle behind.
+                "on_delivery": partial(_note, self._failed),
                 "log_level": 0,
             }
         )
         self._codec, self._clock, self._window = codec, clock, window
-        self._homes: dict[bytes, int] = {}
-        self._failed: str | None = None
+        self._homes: dict[tuple[str, str], Home] = {}
         self._sent = 0
+        self._now_ms = 0  # of the clock's last look: it is asked once in so many records
 
     def feed(self, sources: Sequence[Source], progress: Callable[[int, int], None]) -> Fed:
         """Send all of these sources; returns when Kafka has them. `progress` hears of bytes read, of how many."""
         fed, before, total = Fed(), 0, sum(source.size for source in sources)
         for source in sources:
+            self._now_ms = self._clock()
             try:
-                for record in source.read(lambda done, before=before: progress(before + done, total)):  # type: ignore[misc]
-                    self._feed_one(source, record, fed)
+                self._feed_source(source, lambda done, before=before: progress(before + done, total), fed)  # type: ignore[misc]
             except FileDamaged as damaged:
                 fed.damaged.append(str(damaged))
             before += source.size
             fed.left_out += source.left_out
         if self._producer.flush(FLUSH_S) or self._failed:
-            raise Unavailable(f"Kafka did not take everything: {self._failed or 'no answer'}")
+            raise Unavailable(f"Kafka did not take everything: {''.join(self._failed) or 'no answer'}")
         return fed
 
-    def _feed_one(self, source: Source, record: Record, fed: Fed) -> None:
-        item = record.item
-        if not isinstance(item, Refusal):
+    def _feed_source(self, source: Source, progress: Progress, fed: Fed) -> None:
+        for record in source.read(progress):  # runs for every event: nothing here that once in a while would do
+            item = record.item
+            if isinstance(item, Refusal):
+                self._refuse(source, record, item, fed)
+                continue
             topic, event = item
-            reason = check(topic, event, self._clock())
-            if reason is None:
-                fed.met(event["event_time"])
-                self._send(topic, account_key(event), self._codec.encode(topic, event))
-                return
-            item = Refusal(reason, topic)
-        fed.refused[item.reason] += 1
+            reason = check(topic, event, self._now_ms)
+            if reason is not None:
+                self._refuse(source, record, Refusal(reason, topic), fed)
+                continue
+            fed.met(event["event_time"])
+            key, partition = self._homes.get((event["seller_id"], event["marketplace_id"])) or self._home(event)
+            self._send(topic, key, self._codec.encode(topic, event), partition)
+
+    def _refuse(self, source: Source, record: Record, refusal: Refusal, fed: Fed) -> None:
+        fed.refused[refusal.reason] += 1
         about = {
-            "reason": item.reason, "source_topic": item.topic, "source_file": source.path, "source_line": record.line,
-            "refused_at": self._clock(),
+            "reason": refusal.reason, "source_topic": refusal.topic, "source_file": source.path,
+            "source_line": record.line, "refused_at": self._clock(),
         }  # fmt: skip
-        headers: list[tuple[str, str | bytes | None]] = [
-            (name, str(value).encode()) for name, value in about.items() if value is not None
-        ]
-        self._send(f"{item.topic or UNKNOWN_TOPIC}.dlq", None, record.raw, headers)
+        headers: Headers = [(name, str(value).encode()) for name, value in about.items() if value is not None]
+        topic = f"{refusal.topic or UNKNOWN_TOPIC}.dlq"
+        self._send(topic, None, record.raw, 0 if self._window else -1, headers=headers)
 
     def _send(
-        self, topic: str, key: bytes | None, value: bytes, headers: list[tuple[str, str | bytes | None]] | None = None
+        self, topic: str, key: bytes | None, value: bytes, partition: int, *, headers: Headers | None = None
     ) -> None:
-        window = self._window
-        partition = self._home(key) if window else -1  # -1: by the producer's murmur2
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, self._delivered, headers=headers)
+                if headers is None:  # 0.3 us less than to say so
+                    self._producer.produce(topic, value, key, partition)
+                else:
+                    self._producer.produce(topic, value, key, partition, headers=headers)
                 break
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as failed:
                 raise Unavailable(f"Kafka: {failed.args[0].str()}") from failed
         self._sent += 1
-        if self._sent % POLL_EVERY == 0:
-            self._producer.poll(0)
-            if self._failed:
-                raise Unavailable(f"Kafka: {self._failed}")
-        if window and not window.sent((topic, partition), len(value) + len(key or b"") + 200 * bool(headers)):
-            self._wait_for_room(window)
+        if self._sent % LOOK_EVERY == 0:
+            self._look_around()
+        # What has no key is a dead letter, which has headers.
+        if self._window and not self._window.sent((topic, partition), len(value) + (len(key) if key else 200)):
+            self._wait_for_room(self._window)
+
+    def _look_around(self) -> None:
+        """What need not be done for every record."""
+        self._now_ms = self._clock()
+        self._producer.poll(0)
+        if self._failed:
+            raise Unavailable(f"Kafka: {''.join(self._failed)}")
 
     def _wait_for_room(self, window: Window) -> None:
         self._producer.flush(FLUSH_S)
         while not window.has_room():
             sleep(0.02)
 
-    def _home(self, key: bytes | None) -> int:
-        """The partition of an account in the embedded broker."""
-        if key is None:
-            return 0
-        home = self._homes.get(key)
-        if home is None:
-            home = self._homes[key] = (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
+    def _home(self, event: Mapping[str, Any]) -> Home:
+        """An account's key, and its partition in the embedded broker or -1: by the producer's murmur2."""
+        key = account_key(event)
+        home = key, (murmur2(key) & 0x7FFFFFFF) % PARTITIONS if self._window else -1
+        self._homes[event["seller_id"], event["marketplace_id"]] = home
         return home
 
-    def _delivered(self, error: Any, _: Any) -> None:
-        if error is not None:
-            self._failed = error.str()
+
+def _note(failed: list[str], error: Any, _: Any) -> None:
+    """The producer's report of a record."""
+    if error is not None:
+        failed[:] = [error.str()]

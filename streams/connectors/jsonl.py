@@ -1,14 +1,18 @@
 """JSON Lines: one event a line, as SPEC section 3 says. One bad line never stops the rest."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from orjson import JSONDecodeError, loads
 
 from schemas.errors import FileDamaged
-from schemas.events import Refusal, from_json
+from schemas.events import Parsed, Refusal, from_json
+from schemas.lines import from_line
 from streams.connectors.input import BOM, RECORD_KEPT, RECORD_MAX, Progress, Record, chunks
 from streams.core.privacy import mask_event
+
+_record: Callable[[tuple[Parsed, bytes, int]], Record] = partial(tuple.__new__, Record)  # in half the time
 
 
 def read_jsonl(path: Path, progress: Progress) -> Iterator[Record]:
@@ -17,23 +21,22 @@ def read_jsonl(path: Path, progress: Progress) -> Iterator[Record]:
     for lines, position in _lines(path):
         for raw in lines:  # plain and long: this loop bounds how fast a file is fed
             number += 1
-            try:
-                if len(raw) > RECORD_MAX:
-                    yield Record(Refusal(f"a line over {RECORD_MAX} bytes", None), raw[:RECORD_KEPT], number)
-                    continue
-                item = from_json(loads(raw))
-            except (JSONDecodeError, RecursionError):
+            if len(raw) > RECORD_MAX:
+                yield Record(Refusal(f"a line over {RECORD_MAX} bytes", None), raw[:RECORD_KEPT], number)
+                continue
+            item = from_line(raw)
+            if item is None:
                 if (record := _second_look(raw, number)) is not None:
                     yield record
                 continue
-            if item[0] == "feedback" or item[0] == "surveys":  # a Refusal's first is its reason
-                mask_event(item[0], item[1])  # type: ignore[arg-type]
-            yield Record(item, raw, number)
+            if item[0] != "orders":
+                mask_event(*item)
+            yield _record((item, raw, number))
         progress(position)
 
 
 def _second_look(raw: bytes, number: int) -> Record | None:
-    """What becomes of a line that is no JSON as it stands: nothing if it is blank."""
+    """What becomes of a line that is no usual event: nothing if it is blank."""
     if number == 1 and raw.startswith(BOM):
         raw = raw.removeprefix(BOM)
     if not raw.strip():
