@@ -1,6 +1,8 @@
 """Rows that cross the boundary between what computes and where rows rest, other than events and metrics."""
 
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 from schemas.events import Topic
 
@@ -16,7 +18,7 @@ class Standard(NamedTuple):
 
 class Mark(NamedTuple):
     """How far an account's rows are: a checksum of the events they know of, the settings they follow, first and last
-    day, their version."""
+    day. `version` is fencing epoch and number of marks written in it: the greatest stands."""
 
     account: AccountId
     checksum: int
@@ -24,6 +26,28 @@ class Mark(NamedTuple):
     first_day: int
     as_of: int
     version: int
+
+
+class Stored(NamedTuple):
+    """How much is stored of an account: events, the checksum of them, the day of the first."""
+
+    events: int
+    checksum: int
+    first_day: int
+
+
+class DailyRows(NamedTuple):
+    """Rows of `seller_daily`, `sizes[i]` (at least one) of `accounts[i]`, sorted by day; columns by name."""
+
+    accounts: list[AccountId]
+    sizes: list[int]
+    columns: dict[str, Any]
+
+    @classmethod
+    def of(cls, sellers: Sequence[str], marketplaces: Sequence[str], columns: dict[str, Any]) -> Self:
+        """Rows sorted by account and day, an account's one after the other."""
+        sizes = Counter(zip(sellers, marketplaces, strict=True))
+        return cls(list(sizes), list(sizes.values()), columns)
 
 
 class Loaded(NamedTuple):

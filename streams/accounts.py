@@ -1,12 +1,74 @@
 """Accounts in memory: what the event tables hold, as stories and calendars. A cache: everything can be loaded again."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from schemas.events import TOPICS
-from schemas.rows import AccountId, Loaded
+from schemas.rows import AccountId, Loaded, Mark
 from streams.core.calendar import Account
-from streams.core.metrics import Terms
+from streams.core.metrics import FOREVER, Terms
 from streams.core.stories import FACT_OF_TOPIC, AnyFact
+
+
+class HotAccounts:
+    """Accounts in memory, of which the one touched longest ago goes first when they outgrow a budget of bytes.
+
+    With each account: its mark, if it has one, and the day before which nobody can have written a row of it.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.bytes = 0
+        self.marks: dict[AccountId, Mark | None] = {}
+        self.floors: dict[AccountId, int] = {}
+        self._accounts: dict[AccountId, Account] = {}  # those touched last are last
+        self._sizes: dict[AccountId, int] = {}
+
+    def put(self, account: Account, mark: Mark | None, floor: int = FOREVER) -> None:
+        """One more account."""
+        key = account.id
+        self._accounts[key], self.marks[key] = account, mark
+        self.floors[key] = min(floor, account.first_day, first_row(mark))
+        self._sizes[key] = 0
+        self.touch(key)
+
+    def touch(self, key: AccountId) -> None:
+        """The account was used: it is the last to go, and its size may be another."""
+        account = self._accounts[key] = self._accounts.pop(key)
+        self.bytes += account.bytes - self._sizes[key]
+        self._sizes[key] = account.bytes
+
+    def drop(self, key: AccountId) -> None:
+        """The account leaves memory."""
+        del self._accounts[key], self.marks[key], self.floors[key]
+        self.bytes -= self._sizes.pop(key)
+
+    def surplus(self) -> Iterator[AccountId]:
+        """Accounts to drop, one by one, until the rest is within the budget."""
+        for key in list(self._accounts):
+            if self.bytes <= self.budget:
+                return
+            yield key
+
+    def __getitem__(self, key: AccountId) -> Account:
+        return self._accounts[key]
+
+    def get(self, key: AccountId) -> Account | None:
+        """The account, None if it is not in memory."""
+        return self._accounts.get(key)
+
+    def __contains__(self, key: AccountId) -> bool:
+        return key in self._accounts
+
+    def __iter__(self) -> Iterator[AccountId]:
+        return iter(list(self._accounts))
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+
+def first_row(mark: Mark | None) -> int:
+    """The first day that has a row, as far as a mark tells."""
+    return mark.first_day if mark is not None and mark.first_day <= mark.as_of else FOREVER
 
 
 def restore(

@@ -7,7 +7,7 @@ exception in an agent would acknowledge its batch and go on, so whatever goes wr
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
@@ -16,10 +16,11 @@ from faust.types import TP
 
 from schemas.codec import Codec
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
-from schemas.rows import AccountId, Standard
+from schemas.rows import Standard
 from streams.core.metrics import Terms
+from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
-from streams.pipeline import Pipeline, Tenure
+from streams.pipeline import Pipeline
 from streams.port import Sink, patiently
 from streams.rewrite import AlertStore
 from streams.transport import Consumer
@@ -46,8 +47,8 @@ class Store(Sink, AlertStore, Protocol):
 class Judge(Protocol):
     """Evaluates the alert rules: `Alerter` for a live worker, `Historian` for a replay."""
 
-    async def judge(self, pipeline: Pipeline, store: AlertStore, accounts: Sequence[AccountId]) -> None:
-        """The rows of these accounts were written."""
+    async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
+        """Rows were written."""
 
     async def close(self) -> None:
         """The worker stops."""
@@ -57,7 +58,8 @@ class Worker:
     """One Faust worker: the pipeline of its present tenure, and what connects it to Faust.
 
     `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
-    have: the wall clock's for a live one. `judge` evaluates the alert rules; `standard` tells the settings apart.
+    have: the wall clock's for a live one. `judge` evaluates the alert rules; `standard` tells the settings apart;
+    `hot_bytes` is what accounts may take of memory.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class Worker:
         as_of: Callable[[Store], int | None],
         judge: Judge,
         standard: Standard,
+        hot_bytes: int,
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
         self.open_sink, self.as_of, self.judge, self.standard = open_sink, as_of, judge, standard
+        self.hot_bytes = hot_bytes
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
@@ -116,8 +120,8 @@ class Worker:
         generation = self.app.consumer_generation_id
         self.pipeline = pipeline = Pipeline(
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),
-            standard=self.standard, as_of=as_of,
-            thread=self._thread, clock=now_ms, send=self.send, commit=self.commit, judge=self._judge,
+            standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, thread=self._thread, clock=now_ms,
+            waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit, judge=self._judge,
         )  # fmt: skip
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
@@ -140,8 +144,8 @@ class Worker:
                 await pipeline.turn(day)
             await asyncio.sleep(TURN_S)
 
-    async def _judge(self, pipeline: Pipeline, accounts: list[AccountId]) -> None:
-        await self.judge.judge(pipeline, cast("Store", pipeline.sink), accounts)
+    async def _judge(self, pipeline: Pipeline, written: Written) -> None:
+        await self.judge.judge(pipeline, cast("Store", pipeline.sink), written)
 
     # --- what the pipeline asks for ----------------------------------------------------------------------
 

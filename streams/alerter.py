@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import numpy as np
 import orjson
 
-from schemas.rows import AccountId, AlertChange, AlertRow
+from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
-from streams.core.calendar import Account, snapshot_columns
-from streams.core.metrics import Array, snapshot
+from streams.core.evidence import Evidence
 from streams.core.rules import Rule
+from streams.following import Written
 from streams.intake import Outgoing
 from streams.pipeline import Pipeline
 from streams.receivers import Receiver, Receivers
@@ -21,6 +20,9 @@ TOPIC = "alerts"
 
 class AlertStore(Protocol):
     """What alerts need of a store. Calls block."""
+
+    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
+        """The rows of these accounts from day `first` on."""
 
     def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
         """Alerts in their latest state."""
@@ -42,17 +44,19 @@ class Alerter:
         self._receivers: Receivers | None = None
         self._book: tuple[Pipeline, AlertBook] | None = None
 
-    async def judge(self, pipeline: Pipeline, store: AlertStore, accounts: Sequence[AccountId]) -> None:
-        """The rows of these accounts were written: send and store what they change about alerts."""
-        having = [account for key in accounts if (account := pipeline.accounts[key]).first_day <= account.as_of]
-        if not having:
-            return
-        day = having[0].as_of  # the one that all were restated to: the pipeline's may have turned since
+    async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
+        """Rows were written: send and store what they change about alerts."""
+        day, versions = written.as_of, written.versions
+        rows = written.latest
+        if rows is None:
+            rows = await pipeline.call(store.rows, list(versions), day)
         book = self._book_of(pipeline)
-        if unknown := book.unknown(account.id for account in having):
+        if unknown := book.unknown(versions):
             book.learn(unknown, await pipeline.call(store.alerts, unknown, True))
-        versions = [pipeline.version_of(account) for account in having]
-        changed = book.changes(day, np.array(versions, dtype=np.uint64), _as_of_rows(having), having)
+        news = book.news(rows.columns, rows.accounts)
+        breached = await pipeline.rows.known({one.account for one in news if one.is_breach})
+        changed = book.changes(day, versions, news, {key: Evidence(account) for key, account in breached.items()})
+        book.forget(account for account in versions if account not in pipeline.rows.hot)
         if not changed:
             return
         await pipeline.send([_record(alert) for alert in changed])
@@ -75,13 +79,6 @@ class Alerter:
         """Give the receivers a moment for what is under way."""
         if self._receivers is not None:
             await asyncio.shield(self._receivers.close())
-
-
-def _as_of_rows(accounts: Sequence[Account]) -> dict[str, Array]:
-    """The metrics of the as-of day, one row an account."""
-    terms = {account.id: account.terms for account in accounts}
-    blocks = [rows for account in accounts if (rows := account.rows(account.as_of)) is not None]
-    return snapshot(snapshot_columns(blocks, terms.__getitem__))
 
 
 def _record(alert: AlertRow) -> Outgoing:

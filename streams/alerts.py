@@ -5,16 +5,14 @@ and finds the alert again. `AlertBook` serves a live worker, row by row as they 
 `rewrite`. Knows metric rules alone, leaves the alerts of `OTHER_RULES` as they are, and notifies nobody itself.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow
-from streams.core.calendar import Account
 from streams.core.evidence import Evidence
 from streams.core.metrics import METRIC_BY_NAME, Columns
 from streams.core.rules import OTHER_RULES, QUIET, SEVERITIES, Rule, Verdicts, alert_id, judge
@@ -90,10 +88,24 @@ def _sentence(alert: AlertRow) -> str:
 # --- as they happen ------------------------------------------------------------------------------------------
 
 
+class News(NamedTuple):
+    """A row that says other of a rule than the alerts do."""
+
+    account: AccountId
+    rule: Rule
+    verdicts: Verdicts
+    row: int
+
+    @property
+    def is_breach(self) -> bool:
+        """Whether it is in breach of the rule."""
+        return bool(self.verdicts.breach[self.row])
+
+
 class AlertBook:
     """The alerts that fire on a worker's accounts, and what the newest rows change about them.
 
-    A cache of the store: `learn` what is stored of an account before its first `changes`, `forget` it with the
+    A cache of the store: `learn` what is stored of an account before its first `news`, `forget` it with the
     account. Each change comes out once; if the worker dies before it is stored, the next owner finds it again.
     """
 
@@ -118,50 +130,59 @@ class AlertBook:
         for account in accounts:
             self._known.pop(account, None)
 
+    def news(self, columns: Columns, accounts: Sequence[AccountId]) -> list[News]:
+        """Where the rows of the as-of day, one an account, say other than the alerts; known accounts all."""
+        marketplaces = np.array([marketplace for _, marketplace in accounts], dtype=object)
+        return [
+            News(accounts[row], rule, verdicts, row)
+            for rule, verdicts in zip(self._rules, judge(self._rules, columns, marketplaces).values(), strict=True)
+            for row in self._in_question(verdicts, accounts)
+            if int(verdicts.severity[row]) != self._severity(accounts[row], rule)
+        ]
+
+    def _in_question(self, verdicts: Verdicts, accounts: Sequence[AccountId]) -> Iterator[int]:
+        """The rows that are in breach or whose account has alerts."""
+        for row, (account, breach) in enumerate(zip(accounts, verdicts.breach.tolist(), strict=True)):
+            if breach or self._known[account]:
+                yield row
+
+    def _severity(self, account: AccountId, rule: Rule) -> int:
+        known = self._known[account].get(rule.name)
+        return SEVERITIES.index(known.severity) if known else QUIET
+
     def changes(
-        self, day: int, version: npt.ArrayLike, columns: Columns, accounts: Sequence[Account]
+        self,
+        day: int,
+        versions: Mapping[AccountId, int],
+        news: Iterable[News],
+        evidence: Mapping[AccountId, Evidence],
     ) -> list[AlertRow]:
-        """Alerts in their new state, by what the rows of the as-of day say: one row an account, known accounts all.
+        """Alerts in their new state. `evidence` is of the accounts of those `news` that are of a breach.
 
         A breach without an alert fires one since that day, an alert whose rule is not in breach (or no more a rule)
         is resolved on that day, one whose severity is another now fires with it; all else is silence.
 
-        `version` is that of the rows: fencing epoch, then number of accepted events, of each account. An alert's is
+        `versions` are those of the rows: fencing epoch, then number of accepted events, of each account. An alert's is
         that plus the day: of any two changes that one owner sees, the later has more events or a later day and never
         less of either, so the latest wins, an older epoch's never does, and what is written again is the same row.
         (Other content under a known event_id is no more events: versions are equal then, the last written stands.)
         """
-        marketplaces = np.array([account.id[1] for account in accounts], dtype=object)
-        versions = np.broadcast_to(np.asarray(version, dtype=np.uint64) + np.uint64(day), len(accounts))
-        evidence: dict[AccountId, Evidence] = {}
         changed: list[AlertRow] = []
-        for rule, verdicts in zip(self._rules, judge(self._rules, columns, marketplaces).values(), strict=True):
-            for row, account in self._in_question(verdicts, accounts):
-                known = self._known[account.id].get(rule.name)
-                severity = int(verdicts.severity[row])
-                if severity == (SEVERITIES.index(known.severity) if known else QUIET):
-                    continue
-                alert = known or new_alert(account.id, rule, day, 0)
-                if severity == QUIET:
-                    alert = resolved(alert, day, value_of(verdicts, row))
-                else:
-                    told = evidence.setdefault(account.id, Evidence(account))
-                    alert = judged(alert, verdicts, row, told.orders_behind(rule, day))
-                changed.append(self._note(alert, int(versions[row])))
-        return changed + self._without_rule(day, versions, accounts)
+        for account, rule, verdicts, row in news:
+            alert = self._known[account].get(rule.name) or new_alert(account, rule, day, 0)
+            if verdicts.severity[row] == QUIET:
+                alert = resolved(alert, day, value_of(verdicts, row))
+            else:
+                alert = judged(alert, verdicts, row, evidence[account].orders_behind(rule, day))
+            changed.append(self._note(alert, versions[account] + day))
+        return changed + self._without_rule(day, versions)
 
-    def _in_question(self, verdicts: Verdicts, accounts: Sequence[Account]) -> Iterator[tuple[int, Account]]:
-        """The rows that are in breach or whose account has alerts."""
-        for row, (account, breach) in enumerate(zip(accounts, verdicts.breach.tolist(), strict=True)):
-            if breach or self._known[account.id]:
-                yield row, account
-
-    def _without_rule(self, day: int, versions: npt.NDArray[Any], accounts: Sequence[Account]) -> list[AlertRow]:
+    def _without_rule(self, day: int, versions: Mapping[AccountId, int]) -> list[AlertRow]:
         names = {rule.name for rule in self._rules}
         return [
-            self._note(resolved(alert, day, None), int(versions[row]))
-            for row, account in enumerate(accounts)
-            for alert in list(self._known[account.id].values())
+            self._note(resolved(alert, day, None), version + day)
+            for account, version in versions.items()
+            for alert in list(self._known[account].values())
             if alert.rule not in names
         ]
 

@@ -18,6 +18,7 @@ from streams.rewrite import Historian
 from streams.settings import Settings, load_settings
 from streams.topics import DEAD_LETTER_BYTES
 
+HOT_BYTES = 400 << 20  # of accounts in memory; a worker takes some 250 MB beside them
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
 
 
@@ -48,6 +49,7 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
         as_of=today if live else lambda store: store.as_of(),
         judge=Alerter(rules, lambda: receivers(settings)) if live else Historian(rules),
         standard=settings.standard(judged=not live),
+        hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
     )  # fmt: skip
     _connect(app, worker)
     return app

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from aiokafka.partitioner import murmur2
 
-from schemas.codec import Accepted, Codec
-from schemas.events import Refusal, Topic
-from schemas.rows import AccountId, Rejected
+from schemas.batch import BatchReader, Checked
+from schemas.codec import Codec
+from schemas.events import TOPICS, Refusal, Topic
+from schemas.rows import Rejected
 from streams.core.privacy import mask_event
 from streams.core.stories import AnyFact, fact_of
 
@@ -29,22 +30,11 @@ class Outgoing(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class Incoming(NamedTuple):
-    """An accepted event on its way into its story."""
-
-    account: AccountId
-    subject: str
-    fact: AnyFact
-    topic: Topic
-    payload: bytes
-    digest: bytes
-
-
 @dataclass
 class Pending:
     """What waits for the next flush, and the offsets that are durable after it."""
 
-    events: list[Incoming] = field(default_factory=list)
+    events: dict[Topic, list[Checked]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
     outgoing: list[Outgoing] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     misplaced: Counter[Partition] = field(default_factory=Counter)
@@ -52,7 +42,7 @@ class Pending:
     refused: int = 0
 
     def __len__(self) -> int:
-        return len(self.events) + len(self.outgoing) + len(self.rejected)
+        return sum(map(len, self.events.values())) + len(self.outgoing) + len(self.rejected)
 
 
 class Intake:
@@ -60,51 +50,61 @@ class Intake:
 
     def __init__(self, codec: Codec, partitions: int, owned: frozenset[int]) -> None:
         self._codec, self._partitions, self._owned = codec, partitions, owned
-        self._homes: dict[AccountId, int] = {}  # account -> hash of its key
+        self._reader = BatchReader(codec)
+        self._homes: dict[bytes, int] = {}  # an account's key -> its partition
 
-    def decode(self, topic: Topic, records: Sequence[Any], now_ms: int) -> list[Accepted | Refusal]:
+    def decode(self, topic: Topic, records: Sequence[Any], now_ms: int) -> list[Checked | Refusal]:
         """Each record's event, or why it is refused. `now_ms` is the wall clock.
 
         A record is anything with the `key`, `value`, `headers` and `offset` of a Kafka record. Raises Unavailable, and
         may block for seconds, when a Schema Registry is to be asked and does not answer.
         """
-        accept = self._codec.accept
-        return [accept(topic, record.key, record.value, now_ms) for record in records]
+        keys, values = [record.key for record in records], [record.value for record in records]
+        return self._reader.accept(topic, keys, values, now_ms)
 
     def sort(
         self,
         topic: Topic,
         partition: int,
         records: Sequence[Any],
-        decoded: Sequence[Accepted | Refusal],
+        decoded: Sequence[Checked | Refusal],
         now_ms: int,
         pending: Pending,
     ) -> None:
         """Every record becomes an event, a dead letter or one sent on to its partition."""
+        homes, events = self._homes, pending.events[topic]
         for record, found in zip(records, decoded, strict=True):
-            if isinstance(found, Refusal):
+            if type(found) is Checked and found.event is None and homes.get(record.key) == partition:
+                events.append(found)
+            elif isinstance(found, Refusal):
                 pending.outgoing.append(dead_letter(topic, partition, record, found.reason, now_ms))
                 pending.refused += 1
-                continue
-            event, payload, digest = found.event, found.payload, found.digest
-            account = (event["seller_id"], event["marketplace_id"])
-            home = self._home(account, record.key)
-            if home != partition:
-                pending.misplaced[topic, partition] += 1
-                if home not in self._owned:
-                    pending.outgoing.append(Outgoing(topic, home, record.key, record.value, list(record.headers)))
-                    continue
-            if topic != "orders" and mask_event(topic, event):
-                payload, digest = self._codec.restated(topic, event)
-            subject, fact = fact_of(topic, event, digest)
-            pending.events.append(Incoming(account, subject, fact, topic, payload, digest))
+            elif self._is_ours(topic, partition, record, pending):
+                events.append(self._masked(topic, found))
 
-    def _home(self, account: AccountId, key: bytes) -> int:
-        """The partition that an account belongs in."""
-        hashed = self._homes.get(account)
-        if hashed is None:
-            hashed = self._homes[account] = murmur2(key) & 0x7FFFFFFF
-        return hashed % self._partitions
+    def _is_ours(self, topic: Topic, partition: int, record: Any, pending: Pending) -> bool:
+        """Whether an event is for this worker; one that is misplaced is counted, and sent on if it is not."""
+        home = self._homes.get(record.key)
+        if home is None:
+            home = self._homes[record.key] = (murmur2(record.key) & 0x7FFFFFFF) % self._partitions
+        if home != partition:
+            pending.misplaced[topic, partition] += 1
+            if home not in self._owned:
+                pending.outgoing.append(Outgoing(topic, home, record.key, record.value, list(record.headers)))
+                return False
+        return True
+
+    def _masked(self, topic: Topic, found: Checked) -> Checked:
+        """The event without what tells who its buyer is."""
+        if topic == "orders" or found.event is None or not mask_event(topic, found.event):
+            return found
+        payload, digest = self._codec.restated(topic, found.event)
+        return found._replace(payload=payload, digest=digest)
+
+    def fact(self, topic: Topic, found: Checked) -> tuple[str, AnyFact]:
+        """The event's subject, and what the metrics need of it."""
+        event = found.event if found.event is not None else self._codec.event(topic, found.payload)
+        return fact_of(topic, event, found.digest)
 
 
 def dead_letter(topic: str, partition: int, record: Any, reason: str, now_ms: int) -> Outgoing:

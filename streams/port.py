@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from schemas.errors import Unavailable
 from schemas.events import Topic
-from schemas.rows import AccountId, Loaded, Mark, Rejected, Standard
-from streams.core.metrics import Array
+from schemas.rows import AccountId, DailyRows, Loaded, Mark, Rejected, Standard, Stored
+from streams.core.metrics import Array, Terms
 from streams.intake import Partition
 
 log = logging.getLogger(__name__)
@@ -41,14 +41,26 @@ class Sink(Protocol):
     def add_events(self, topic: Topic, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Store (payload, digest) pairs of accepted events."""
 
-    def load(self, accounts: Sequence[AccountId]) -> Loaded:
-        """All that is stored of these accounts."""
+    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
+        """All that is stored of these accounts; if only what is `troubled`, at least that."""
+
+    def stored(self, accounts: Sequence[AccountId]) -> dict[AccountId, Stored]:
+        """How much is stored of these accounts, as far as anything is."""
+
+    def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:
+        """The marks of these accounts, as far as they have one."""
+
+    def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
+        """Write the rows of these accounts from day `first` to `as_of` as their stored events give them."""
+
+    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
+        """The rows of these accounts from day `first` on, values as `snapshot` gives them."""
 
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, so many for each account."""
 
-    def add_gone(self, mark: Mark, first: int) -> None:
-        """The account has no rows any more from `first` until the mark's first day."""
+    def add_gone(self, account: AccountId, days: range, version: int) -> None:
+        """The account has no rows of these days any more."""
 
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are."""
@@ -58,8 +70,11 @@ class Sink(Protocol):
 
     def behind(
         self, as_of: int, standard: Standard, partitions: int, owned: Iterable[int], *, thorough: bool
-    ) -> list[AccountId]:
-        """Accounts of these partitions whose rows lag the settings or the as-of day, if `thorough` or their events."""
+    ) -> dict[AccountId, int]:
+        """Accounts of these partitions whose rows lag the settings or the as-of day, if `thorough` or their events.
+
+        Each with the day of its first event.
+        """
 
     def move_as_of(self, day: int) -> int:
         """Move the as-of day forward, never back; what it is then."""

@@ -4,19 +4,19 @@ Place in the flow: where a live worker has the `alerter`. Knows metric rules alo
 as they are, notifies nobody.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from schemas.rows import AccountId, AlertChange, AlertRow
+from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded
+from streams.accounts import restore
 from streams.alerts import change_of, judged, new_alert, resolved, value_of
-from streams.core.calendar import Account, snapshot_columns
 from streams.core.evidence import Evidence
-from streams.core.metrics import snapshot
+from streams.core.metrics import Terms
 from streams.core.rules import OTHER_RULES, Rule, Run, Verdicts, history, judge
+from streams.following import Written
 from streams.pipeline import Pipeline
 
 R = TypeVar("R", AlertRow, AlertChange)
@@ -24,6 +24,12 @@ R = TypeVar("R", AlertRow, AlertChange)
 
 class AlertStore(Protocol):
     """What this needs of a store; every write may be repeated. Calls block."""
+
+    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
+        """The rows of these accounts from day `first` on."""
+
+    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
+        """All that is stored of these accounts; if only what is `troubled`, at least that."""
 
     def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
         """Alerts in their latest state."""
@@ -42,69 +48,58 @@ class Historian:
         self._rules = tuple(rules)
         self._turn = count()
 
-    async def judge(self, pipeline: Pipeline, store: AlertStore, accounts: Sequence[AccountId]) -> None:
+    async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Make the stored alerts of these accounts those that their rows give."""
         version = (pipeline.tenure.epoch << 40) + next(self._turn)
-        these = [pipeline.accounts[account] for account in accounts]
-        await pipeline.call(rewrite, store, self._rules, these, version)
+        await pipeline.call(rewrite, store, self._rules, pipeline.rows.terms_of, list(written.versions), version)
 
     async def close(self) -> None:
         """Nothing is under way."""
 
 
-class _Rows(NamedTuple):
-    """Rows, dense and sorted by day, `sizes[i]` of `accounts[i]`."""
-
-    accounts: list[Account]
-    sizes: npt.NDArray[np.int64]
-    columns: dict[str, npt.NDArray[np.generic]]
-
-
-def rewrite(store: AlertStore, rules: Sequence[Rule], accounts: Sequence[Account], version: int) -> None:
-    """Make the stored alerts of these accounts, restated, those that the rules give on their rows, day by day.
+def rewrite(
+    store: AlertStore,
+    rules: Sequence[Rule],
+    terms_of: Callable[[str], Terms],
+    accounts: Sequence[AccountId],
+    version: int,
+) -> None:
+    """Make the stored alerts of these accounts those that the rules give on their stored rows, day by day.
 
     What is stored already stays untouched, what never was gets a tombstone: run again, it writes nothing. `version`
     must be greater than any used before.
     """
-    ids = [account.id for account in accounts]
-    if not ids:
+    if not accounts:
         return
-    rows = _rows_of(accounts)
     alerts: list[AlertRow] = []
     changes: list[AlertChange] = []
-    for alert, of_alert in _that_were(rules, rows, version) if rows else ():
+    for alert, of_alert in _that_were(store, rules, terms_of, store.rows(accounts, 0), version):
         alerts.append(alert)
         changes += of_alert
-    before = [alert for alert in store.alerts(ids) if alert.rule not in OTHER_RULES]
-    stored = [change for change in store.alert_changes(ids) if change.rule not in OTHER_RULES]
+    before = [alert for alert in store.alerts(accounts) if alert.rule not in OTHER_RULES]
+    stored = [change for change in store.alert_changes(accounts) if change.rule not in OTHER_RULES]
     store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
 
 
-def _rows_of(accounts: Sequence[Account]) -> _Rows | None:
-    """All rows of the accounts that have any."""
-    blocks = {account: rows for account in accounts if (rows := account.rows(account.first_day)) is not None}
-    if not blocks:
-        return None
-    terms = {account.id: account.terms for account in blocks}
-    columns = snapshot_columns(blocks.values(), terms.__getitem__)
-    sizes = np.array([len(rows.last_event_time) for rows in blocks.values()])
-    return _Rows(list(blocks), sizes, snapshot(columns) | {"day": columns["day"]})
-
-
-def _that_were(rules: Sequence[Rule], rows: _Rows, version: int) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
+def _that_were(
+    store: AlertStore, rules: Sequence[Rule], terms_of: Callable[[str], Terms], rows: DailyRows, version: int
+) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
     """The alerts of some rows in their last state, each with its changes."""
-    markets = np.repeat(np.array([account.id[1] for account in rows.accounts], dtype=object), rows.sizes)
+    markets = np.repeat(np.array([marketplace for _, marketplace in rows.accounts], dtype=object), rows.sizes)
     verdicts = judge(rules, rows.columns, markets)
     found: dict[int, list[tuple[Rule, Run]]] = {}
     for rule in rules:
         for run in history(verdicts[rule.name].severity, rows.sizes):
             found.setdefault(run.account, []).append((rule, run))
+    these = [rows.accounts[i] for i in sorted(found)]
+    troubled = restore(these, store.load(these, troubled=True), terms_of)
     days = rows.columns["day"].tolist()
     for i in sorted(found):
-        evidence = Evidence(rows.accounts[i])
+        account = rows.accounts[i]
+        evidence = Evidence(troubled[account])
         for rule, run in found[i]:
             orders = evidence.orders_behind(rule, days[run.last])
-            alert = new_alert(rows.accounts[i].id, rule, days[run.turns[0]], version)
+            alert = new_alert(account, rule, days[run.turns[0]], version)
             yield _as_it_was(alert, verdicts[rule.name], run, days, orders)
 
 

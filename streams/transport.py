@@ -49,6 +49,7 @@ class Consumer(aiokafka.Consumer):
         super().__init__(*args, **kwargs)
         self.durable: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
+        self._fetched: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -76,6 +77,7 @@ class Consumer(aiokafka.Consumer):
                 return
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                self._fetched[tp] = batch[-1].offset + 1
                 yield tp, self._to_batch(tp, batch, generation)
 
     def _flows(self) -> bool:
@@ -96,6 +98,10 @@ class Consumer(aiokafka.Consumer):
             batch,  # type: ignore[arg-type]  # Faust thinks of one record; our agents know better
             None, 0, 0, tp, generation_id=generation,
         )  # fmt: skip
+
+    def waiting(self) -> int:
+        """How many records have yet to be fetched, of partitions that some were fetched of."""
+        return sum(max(self.highwater(tp) - offset, 0) for tp, offset in self._fetched.items())
 
     # --- what is committed -------------------------------------------------------------------------------
 
@@ -129,6 +135,7 @@ class Consumer(aiokafka.Consumer):
         await super().on_partitions_revoked(revoked)
         self.durable.clear()
         self._committed.clear()
+        self._fetched.clear()
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust would call a long flush a stuck stream."""

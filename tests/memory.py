@@ -16,8 +16,10 @@ from aiokafka.partitioner import murmur2
 
 from schemas.codec import Codec, Container
 from schemas.events import MS_A_DAY, TOPICS, Topic, account_key, to_ms
-from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, Standard
-from streams.core.metrics import METRICS, iso
+from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded, Mark, Rejected, Standard, Stored
+from streams.accounts import restore
+from streams.core.calendar import snapshot_columns
+from streams.core.metrics import METRICS, Terms, iso, snapshot
 
 Array = npt.NDArray[Any]
 Event = dict[str, Any]
@@ -69,8 +71,8 @@ class MemoryStore:
             if key not in stored or rank <= stored[key].rank:
                 stored[key] = _Stored(rank, event)
 
-    def load(self, accounts: Sequence[AccountId]) -> Loaded:
-        """All that is stored of these accounts."""
+    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
+        """All that is stored of these accounts; if only what is `troubled`, that too: it may be more."""
         wanted = set(accounts)
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for topic, stored in self._events.items():
@@ -80,7 +82,43 @@ class MemoryStore:
                     events[topic].append((*account, subject, event["event_time"], event_id, rank, *fact))
         return Loaded(events, {account: mark for account, (_, mark) in self._marks.items() if account in wanted})
 
+    def stored(self, accounts: Sequence[AccountId]) -> dict[AccountId, Stored]:
+        """How much is stored of these accounts, as far as anything is."""
+        return {
+            account: Stored(len(events), _checksum(events), _first_day(events))
+            for account, events in self._of_partitions(1, (0,)).items()
+            if account in accounts
+        }
+
+    def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:
+        """The marks of these accounts, as far as they have one."""
+        return self.load(accounts).marks
+
     # --- rows --------------------------------------------------------------------------------------------
+
+    def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
+        """Write the rows of these accounts from day `first` to `as_of` as the fold gives them."""
+        for account in restore(accounts, self.load(accounts), lambda _: terms).values():
+            account.restate(as_of)
+            if (rows := account.rows(first)) is not None:
+                columns = snapshot_columns([rows], lambda _: terms)
+                versions = np.full(len(columns["day"]), epoch << 40 | account.count, dtype=np.uint64)
+                written = snapshot(columns) | {"day": columns["day"], "version": versions}
+                self.add_rows([account.id], [len(versions)], written)
+
+    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
+        """The rows of these accounts from day `first` on, values as `snapshot` gives them."""
+        wanted = set(accounts)
+        shown = [
+            (key, *row)
+            for key, (_, row) in sorted(self._daily.items(), key=lambda item: item[0])
+            if row is not None and key[:2] in wanted and key[2] >= first
+        ]
+        columns = {
+            name: np.array([columns[name][i] for _, columns, i in shown])
+            for name in ("day", *(metric.name for metric in METRICS))
+        }
+        return DailyRows.of([key[0] for key, *_ in shown], [key[1] for key, *_ in shown], columns)
 
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version` and every metric."""
@@ -89,10 +127,10 @@ class MemoryStore:
         for i, (owner, day, version) in enumerate(zip(owners, days, versions, strict=True)):
             _put(self._daily, (*accounts[owner], day), version, (columns, i))
 
-    def add_gone(self, mark: Mark, first: int) -> None:
-        """The account has no rows any more from day `first` until the mark's first day."""
-        for day in range(first, mark.first_day):
-            _put(self._daily, (*mark.account, day), mark.version, None)
+    def add_gone(self, account: AccountId, days: range, version: int) -> None:
+        """The account has no rows of these days any more."""
+        for day in days:
+            _put(self._daily, (*account, day), version, None)
 
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are."""
@@ -111,19 +149,19 @@ class MemoryStore:
         owned: Iterable[int] = (0,),
         *,
         thorough: bool = True,
-    ) -> list[AccountId]:
+    ) -> dict[AccountId, int]:
         """The accounts of these partitions, of so many, whose rows lag their events, the settings or the as-of day.
 
-        Only a `thorough` look finds rows that lag events alone.
+        Each with the day of its first event. Only a `thorough` look finds rows that lag events alone.
         """
-        lagging = []
+        lagging = {}
         for account, events in self._of_partitions(partitions, owned).items():
             _, mark = self._marks.get(account, (0, _NO_MARK))
-            is_old = thorough and sum(rank for rank, _ in events) % (1 << 64) != mark.checksum
+            is_old = thorough and _checksum(events) != mark.checksum
             is_other = mark.standard.formula != standard.formula or standard.rules not in (0, mark.standard.rules)
-            first_day = min(event["event_time"] for _, event in events) // MS_A_DAY
+            first_day = _first_day(events)
             if is_old or is_other or (mark.as_of < as_of and first_day <= as_of):
-                lagging.append(account)
+                lagging[account] = first_day
         return lagging
 
     def _of_partitions(self, partitions: int, owned: Iterable[int]) -> dict[AccountId, list[_Stored]]:
@@ -216,6 +254,15 @@ class MemoryStore:
     def misplaced(self) -> dict[tuple[str, int, int], int]:
         """How many records were misplaced, by topic, partition and last offset of their batch."""
         return dict(self._misplaced)
+
+
+def _checksum(events: Iterable[_Stored]) -> int:
+    return sum(rank for rank, _ in events) % (1 << 64)
+
+
+def _first_day(events: Iterable[_Stored]) -> int:
+    first: int = min(event["event_time"] for _, event in events) // MS_A_DAY
+    return first
 
 
 def _put(table: Table, key: Any, version: int, row: Any) -> None:

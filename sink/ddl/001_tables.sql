@@ -83,7 +83,7 @@ CREATE TABLE account_marks (
     rules UInt64 COMMENT 'Hash of the rules by which a replay judged the rows; 0: none did',
     first_day Date32 COMMENT 'The first day that has a row',
     as_of Date32 COMMENT 'The last day that has a row',
-    version UInt64 COMMENT 'As in stored_seller_daily'
+    version UInt64 COMMENT 'Fencing epoch and number of marks written in it: the greatest stands'
 ) ENGINE = ReplacingMergeTree(version) ORDER BY (seller_id, marketplace_id)
 COMMENT 'How far each account''s rows are; written after the rows, so a crash in between shows';
 

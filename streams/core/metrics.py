@@ -1,7 +1,8 @@
 """The catalogue: which facts are counted over which windows, and what every column of `seller_daily` means.
 
 A story says facts; a `Counter` is a fact summed over a window; a `Metric` is a column made of counters. Each metric
-is defined once, here: on numpy arrays, so the same line computes one row or a million.
+is defined once, here: the same line computes a million rows as numpy arrays and writes the SQL that recomputes them
+in the database (`streams.core.formula`).
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +11,10 @@ from datetime import date
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from streams.core.formula import Sql, Value, at_least, first_of, flag, is_null, null_if
+
+Array = np.ndarray[Any, np.dtype[Any]]
 Columns = Mapping[str, Array]
 
 FOREVER = 1 << 30  # a day that never comes
@@ -93,6 +95,10 @@ COUNTERS: tuple[Counter, ...] = (
     *(Counter(fact, fact, lambda terms: terms.cs_days) for fact in _OF_SURVEYS),
 )
 COUNTER_INDEX: dict[str, int] = {counter.name: i for i, counter in enumerate(COUNTERS)}
+SURVEY_COLUMNS = {  # of the evaluation of a row's week, and of the one on show
+    "week": ("responses", "conversations", "solved"),
+    "shown": ("week", "conversations", "solved"),
+}
 SURVEY_COUNTERS = slice(len(COUNTERS) - len(_OF_SURVEYS), len(COUNTERS))
 
 Spread = tuple[tuple[int, int, int], ...]  # (counter index, window days, lag days) of each counter of a fact
@@ -109,47 +115,39 @@ def spread(terms: Terms) -> dict[Fact, Spread]:
 # --- formulas ------------------------------------------------------------------------------------------------
 
 
-def ratio(part: Array, whole: Array, times: float = 1.0) -> Array:
-    """`times` x part / whole, unrounded; NaN (null in the table) where the whole is 0.
+def ratio(part: Value, whole: Value, times: int = 1) -> Value:
+    """`times` x part / whole, unrounded; null where the whole is 0.
 
     90 positive of 100 ratings, and none of none:
 
     >>> ratio(np.array([90, 0]), np.array([100, 0]))
     array([0.9, nan])
     """
-    whole_or_nan = np.where(whole == 0, np.nan, whole)
-    result: Array = times * part / whole_or_nan
-    return result
+    return null_if(whole == 0, times * part / at_least(whole, 1))
 
 
-def score(solved: Array, conversations: Array) -> Array:
-    """10 x solved / conversations, rounded half up to one decimal; NaN without a conversation.
+def score(solved: Value, conversations: Value) -> Value:
+    """10 x solved / conversations, rounded half up to one decimal; null without a conversation.
 
     Whole numbers until the last division, so that no half is lost to binary fractions. 119 of 200 is 5.95:
 
     >>> score(np.array([119, 3, 0]), np.array([200, 4, 0]))
     array([6. , 7.5, nan])
     """
-    tenths = (200 * solved + conversations) // np.maximum(2 * conversations, 1)
-    result: Array = np.where(conversations == 0, np.nan, tenths / 10)
-    return result
+    tenths = (200 * solved + conversations) // at_least(2 * conversations, 1)
+    return null_if(conversations == 0, tenths / 10)
 
 
-def band(shown: Array, red_below: Array, yellow_below: Array) -> Array:
-    """The colour of a shown (rounded) score; None without one. 5.95 is shown as 6.0, which is yellow.
+def band(shown: Value, red_below: Value, yellow_below: Value) -> Value:
+    """The colour of a shown (rounded) score; null without one. 5.95 is shown as 6.0, which is yellow.
 
     >>> band(np.array([5.9, 6.0, 8.0, np.nan]), np.array([6.0]), np.array([8.0]))
     array(['red', 'yellow', 'green', None], dtype=object)
     """
-    result: Array = np.select(
-        [np.isnan(shown), shown < red_below, shown < yellow_below],
-        [np.array(None, dtype=object), np.array("red", dtype=object), np.array("yellow", dtype=object)],
-        np.array("green", dtype=object),
-    )
-    return result
+    return first_of([(is_null(shown), None), (shown < red_below, "red"), (shown < yellow_below, "yellow")], "green")
 
 
-def points(problem_free: Array, negative: Array, per_order: Array, per_negative: Array) -> Array:
+def points(problem_free: Value, negative: Value, per_order: Value, per_negative: Value) -> Value:
     """Buy Box points: so many per problem-free order, so many (less than none) per standing 1-2 star rating.
 
     Seven problem-free orders and one rating of 1-2 stars, at +100 and -500:
@@ -157,8 +155,16 @@ def points(problem_free: Array, negative: Array, per_order: Array, per_negative:
     >>> points(np.array([7]), np.array([1]), np.array([100]), np.array([-500]))
     array([200])
     """
-    result: Array = problem_free * per_order + negative * per_negative
-    return result
+    return problem_free * per_order + negative * per_negative
+
+
+def monday_of(day: Value) -> Value:
+    """The Monday of each day's week, as day numbers.
+
+    >>> monday_of(np.array([4, 10, 11])).tolist()
+    [4, 4, 11]
+    """
+    return day - (day - MONDAY) % 7
 
 
 # --- the catalogue -------------------------------------------------------------------------------------------
@@ -172,7 +178,7 @@ class Metric(NamedTuple):
     unit: str
     formula: str
     source: str
-    compute: Callable[[Columns], Array]
+    compute: Callable[[Mapping[str, Value]], Value]
 
 
 _FEEDBACK = "marketplaces' feedback rating: 4-5 stars positive, 3 neutral, 1-2 negative"
@@ -186,13 +192,13 @@ def _count(name: str, formula: str, source: str, unit: str = "count", of: str | 
     return Metric(name, "UInt32", unit, formula, source, lambda c: c[of or name])
 
 
-def _ratio(name: str, part: str, whole: str, source: str, unit: str = "fraction", times: float = 1.0) -> Metric:
-    formula = f"{times:g} x {part} / {whole}" if times != 1 else f"{part} / {whole}"
+def _ratio(name: str, part: str, whole: str, source: str, unit: str = "fraction", times: int = 1) -> Metric:
+    formula = f"{times} x {part} / {whole}" if times != 1 else f"{part} / {whole}"
     return Metric(name, "Nullable(Float64)", unit, formula, source, lambda c: ratio(c[part], c[whole], times))
 
 
 def _rating_share(name: str, part: str, window: str, unit: str = "fraction") -> Metric:
-    def compute(c: Columns) -> Array:
+    def compute(c: Mapping[str, Value]) -> Value:
         whole = c[f"positive_{window}"] + c[f"neutral_{window}"] + c[f"negative_{window}"]
         return ratio(c[f"{part}_{window}"], whole)
 
@@ -254,7 +260,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("cs_week", "Nullable(Date)", "day", "the Monday that cs_score comes from", _CS,
            lambda c: c["cs_shown_week"]),
     Metric("cs_is_current", "UInt8", "0/1", "1 if cs_week is the Monday of the row's week", _CS,
-           lambda c: (c["cs_shown_week"] == monday_of(c["day"])).astype(np.uint8)),
+           lambda c: flag(c["cs_shown_week"] == monday_of(c["day"]))),
     Metric("cs_band", "LowCardinality(Nullable(String))", "colour", "red < 6.0, yellow < 8.0, green: of cs_score", _CS,
            lambda c: band(c["cs_score"], c["cs_red_below"], c["cs_yellow_below"])),
     _count("cs_running_conversations", "conversations answered in the 28 days that end with the row's day", _CS),
@@ -268,23 +274,29 @@ METRICS: tuple[Metric, ...] = (
 METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
 
-def monday_of(day: Array) -> Array:
-    """The Monday of each day's week, as day numbers.
-
-    >>> monday_of(np.array([4, 10, 11])).tolist()
-    [4, 4, 11]
-    """
-    result: Array = day - (day - MONDAY) % 7
-    return result
+TERMS_IN_FORMULAS = ("points_problem_free", "points_negative", "cs_red_below", "cs_yellow_below")
 
 
 def snapshot(columns: dict[str, Array]) -> dict[str, Array]:
     """Every metric of rows given by their counters, their terms and their survey weeks; n values each.
 
     `columns` holds the counters by name, `day`, `last_event_time` (ms), the `cs_week_*` and `cs_shown_*` of
-    `streams.core.calendar`, and the numbers of `Terms` that metrics use. NaN and None stand for null; `cs_week` is
-    a day number, -1 for null.
+    `streams.core.calendar`, and the `TERMS_IN_FORMULAS`. NaN and None stand for null; `cs_week` is a day number, -1
+    for null.
     """
+    return _computed(columns)
+
+
+def snapshot_sql(terms: Terms) -> dict[str, str]:
+    """Every metric as an expression over columns named and typed as those of `snapshot`, under these terms."""
+    names = [counter.name for counter in COUNTERS]
+    names += [f"cs_{of}_{n}" for of, those in SURVEY_COLUMNS.items() for n in those]
+    columns: dict[str, Value] = {name: Sql(name) for name in (*names, "day", "last_event_time")}
+    columns |= {name: Sql(repr(getattr(terms, name))) for name in TERMS_IN_FORMULAS}
+    return {name: expression.text for name, expression in _computed(columns).items()}
+
+
+def _computed(columns: dict[str, Value]) -> dict[str, Value]:
     known = dict(columns)
     for metric in METRICS:
         known[metric.name] = metric.compute(known)

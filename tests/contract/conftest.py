@@ -6,10 +6,10 @@ from typing import cast
 import pytest
 
 from sink.connect import connect
-from sink.memory import MemoryStore
 from sink.store import Store
 from tests.contract.tables import ClickHouseTables, Opened
 from tests.integration.served import serving
+from tests.memory import MemoryStore
 
 Opening = Callable[[], Opened]
 

@@ -18,7 +18,7 @@ _AS_SHOWN = {"DateTime64(3, 'UTC')": "toUnixTimestamp64Milli({0})", "Nullable(Da
 
 
 class Tables(Protocol):
-    """The readers of `sink.memory.MemoryStore`."""
+    """The readers of `tests.memory.MemoryStore`."""
 
     def events(self, topic: Topic) -> list[Row]: ...
 

@@ -17,11 +17,12 @@ from aiokafka.partitioner import murmur2
 from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic, account_key
-from schemas.rows import AccountId, Standard
-from sink.memory import MemoryStore
+from schemas.rows import Standard
 from streams.core.metrics import Terms
+from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
-from streams.pipeline import Pipeline, Tenure
+from streams.pipeline import Pipeline
+from tests.memory import MemoryStore
 
 DEAD_LETTERS = tuple(f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC))
 CODEC = Codec()
@@ -162,12 +163,12 @@ class Worker:
         tenure = Tenure(world.generation, world.store.next_epoch(), world.log.partitions, frozenset(owned))
         self.pipeline = Pipeline(
             world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=STANDARD,
-            as_of=world.store.as_of(), thread=self.thread, clock=lambda: world.now_ms, send=self._send,
-            commit=self._commit, judge=self._judge,
+            as_of=world.store.as_of(), hot_bytes=world.hot_bytes, thread=self.thread, clock=lambda: world.now_ms,
+            waiting=lambda: world.waiting, send=self._send, commit=self._commit, judge=self._judge,
         )  # fmt: skip
         self.reads = {at: offset for at, offset in world.log.committed.items() if at[1] in tenure.owned}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._begin("days", self.pipeline.mend())
+        self._begin("days", self._mend())
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """One task of a name at a time: a worker flushes in one and turns the days in another."""
@@ -197,7 +198,7 @@ class Worker:
         self._begin("flush", self.pipeline.flush(idle))
 
     def turn(self, day: int) -> None:
-        self._begin("days", self.pipeline.turn(day))
+        self._begin("days", self._turn(day))
 
     def finish(self) -> None:
         self._begin("finish", self.pipeline.finish(FINISH_S))
@@ -228,6 +229,14 @@ class Worker:
         ended = [task for task in self._tasks.values() if task.done() and not task.cancelled()]
         return [failed for task in ended if (failed := task.exception()) is not None]
 
+    async def _mend(self) -> None:
+        await self.pipeline.mend()
+        await self.pipeline.flush()
+
+    async def _turn(self, day: int) -> None:
+        await self.pipeline.turn(day)
+        await self.pipeline.flush()
+
     async def _send(self, records: list[Outgoing]) -> None:
         await asyncio.sleep(0)
         for record in records:
@@ -238,15 +247,24 @@ class Worker:
         if self.pipeline.tenure.generation == self.world.generation:  # others are fenced by the group
             self.world.log.committed |= offsets
 
-    async def _judge(self, pipeline: Pipeline, accounts: list[AccountId]) -> None:
-        await pipeline.call(self.world.store.alerts, accounts, True)
+    async def _judge(self, pipeline: Pipeline, written: Written) -> None:
+        await pipeline.call(self.world.store.alerts, list(written.versions), True)
 
 
 class World:
     """A log, a store, and the workers of the present and of the past."""
 
-    def __init__(self, now_ms: int, *, partitions: int = 2, terms: Terms | None = None, codec: Codec = CODEC) -> None:
+    def __init__(
+        self,
+        now_ms: int,
+        *,
+        partitions: int = 2,
+        terms: Terms | None = None,
+        codec: Codec = CODEC,
+        hot_bytes: int = 1 << 30,
+    ) -> None:
         self.log, self.store, self.codec = Log(partitions), MemoryStore(), codec
+        self.hot_bytes, self.waiting = hot_bytes, 0  # what accounts may take of memory; records yet to be fetched
         self.terms, self.now_ms = terms or Terms(), now_ms
         self.generation = 0
         self.workers: list[Worker] = []

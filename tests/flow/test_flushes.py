@@ -9,8 +9,10 @@ import pytest
 
 from schemas.codec import Codec, Registry
 from schemas.events import MS_A_DAY, TOPICS
+from streams.core.calendar import BYTES_AN_ACCOUNT, BYTES_AN_EVENT
+from streams.following import HEAT_EVENTS
 from streams.intake import Outgoing
-from streams.pipeline import FLUSH_EVENTS, NEAR_EVENTS
+from streams.pipeline import FAR_EVENTS, FLUSH_EVENTS, NEAR_EVENTS, ROWS_EVERY_S
 from tests.flow.driver import CODEC, Record, Worker, World, play, settle
 from tests.flow.test_pipeline import standing
 from tests.reference import seller_daily
@@ -94,7 +96,7 @@ def test_an_event_that_is_known_is_committed_and_written_nowhere() -> None:
         await worker.steps()
         assert (worker.thread.names, committed(world)) == ([], 2)
         assert worker.pipeline.counts["taken"] == 2
-        assert worker.pipeline.counts["accepted"] == 1
+        assert worker.pipeline.counts["stored"] == 1
 
     play(drama())
 
@@ -138,25 +140,74 @@ def test_days_turn_for_accounts_that_are_not_in_memory_and_they_do_not_stay_ther
         world.assign()
         await world.drain(DAY + 2)
         same(world.store.seller_daily(), seller_daily(world.events, DAY + 2))
-        assert world.workers[0].pipeline.accounts == {}
+        assert list(world.workers[0].pipeline.rows.hot) == []
 
     play(drama())
 
 
-def test_far_from_the_head_rows_come_without_marks_and_near_it_marks_come_without_rows() -> None:
+def test_far_from_the_head_events_are_made_durable_and_rows_are_computed_when_it_is_near() -> None:
     async def drama() -> None:
         world, worker = await begun()
-        for _ in range(NEAR_EVENTS):
-            world.produce(order())
+        world.waiting = 2 * FAR_EVENTS
+        for n in range(NEAR_EVENTS):
+            world.produce(order(f"e{n}"))
         worker.take_all()
-        await settle(1.0)  # the rows' turn
         worker.flush(idle=False)
         await worker.steps()
-        assert worker.thread.names == ["accounts", "add_events", "add_rows"]
+        assert worker.thread.names == ["marks", "add_marks", "add_events"]  # the first mark tells how early rows begin
+        assert committed(world) == NEAR_EVENTS
         worker.flush()
         await worker.steps()
-        assert worker.thread.names[3:] == ["alerts", "add_marks"]
-        same(world.store.seller_daily(), seller_daily(world.events[:1], DAY))
+        assert worker.thread.names[3:] == ["stored", "marks", "recompute", "alerts", "add_marks"]
+        assert list(worker.pipeline.rows.hot) == []
+        same(world.store.seller_daily(), seller_daily(world.events, DAY))
+
+    play(drama())
+
+
+def test_far_from_the_head_rows_follow_now_and_then() -> None:
+    async def drama() -> None:
+        world, worker = await begun()
+        world.waiting = 2 * FAR_EVENTS
+        for seconds in (1.0, ROWS_EVERY_S):
+            for n in range(NEAR_EVENTS):
+                world.produce(order(f"{seconds}-{n}"))
+            worker.take_all()
+            await settle(seconds)
+            worker.flush(idle=False)
+            await worker.steps()
+        assert worker.thread.names.count("add_events") == 2
+        assert worker.thread.names.count("recompute") == 1
+        same(world.store.seller_daily(), seller_daily(world.events, DAY))
+
+    play(drama())
+
+
+def test_accounts_that_outgrow_memory_leave_it_and_come_back_when_touched() -> None:
+    async def drama() -> None:
+        world = World(NOON + 10 * MS_A_DAY, partitions=1, hot_bytes=BYTES_AN_ACCOUNT + 5 * BYTES_AN_EVENT)
+        world.assign()
+        for n, seller in enumerate(("S1", "S2", "S1", "S2")):
+            world.produce(order(f"e{n}", seller_id=seller))
+            await world.drain(DAY)
+            assert list(world.workers[0].pipeline.rows.hot) == []  # a calendar's days are more than was left
+        same(world.store.seller_daily(), seller_daily(world.events, DAY))
+
+    play(drama())
+
+
+def test_an_account_too_large_to_load_stays_cold() -> None:
+    async def drama() -> None:
+        world, worker = await begun()
+        for n in range(HEAT_EVENTS + 1):
+            world.produce(order(f"e{n}"))
+        await world.drain(DAY)
+        world.assign()
+        world.produce(order("one more", event_time=NOON + 1))
+        worker = world.workers[0]
+        await world.drain(DAY)
+        assert list(worker.pipeline.rows.hot) == []
+        same(world.store.seller_daily(), seller_daily(world.events[-1:], DAY))
 
     play(drama())
 
@@ -319,8 +370,8 @@ def test_comments_are_masked_before_anything_is_written() -> None:
         world.produce(rating("write to [e-mail] or [phone]"))  # as a connector has masked it: the same event
         await world.drain(DAY)
         assert [event["comment"] for event in world.store.events("feedback")] == ["write to [e-mail] or [phone]"]
-        assert worker.pipeline.counts["accepted"] == 1
-        assert world.store.behind(DAY, worker.pipeline.standard) == []
+        assert worker.pipeline.counts["stored"] == 1
+        assert world.store.behind(DAY, worker.pipeline.rows.standard) == {}
 
     play(drama())
 
@@ -357,7 +408,7 @@ def test_a_record_astray_is_sent_on_to_the_owner_of_its_account() -> None:
         assert sent[:3] == world.log.records["orders", 1 - home][0][:3]
         assert (world.log.committed["orders", 1 - home], world.store.events("orders")) == (1, [])
         await world.drain(DAY)
-        assert owner.pipeline.counts["accepted"] == 1
+        assert owner.pipeline.counts["stored"] == 1
         assert world.store.misplaced() == {("orders", 1 - home, 1): 1}
         same(world.store.seller_daily(), seller_daily(world.events, DAY))
 

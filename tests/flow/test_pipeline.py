@@ -2,7 +2,7 @@
 
 Records in any order over topics and partitions, lost ones among them and rubbish; ids used twice for other content;
 workers killed before or after any call of the sink, or asleep through an assignment and writing late; answers of the
-sink lost; days that turn at any moment.
+sink lost; days that turn at any moment; accounts hot, cold, or put out of memory all the time.
 """
 
 import logging
@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from schemas.codec import digest_of
 from schemas.events import MS_A_DAY, TOPICS
+from streams.core.calendar import BYTES_AN_ACCOUNT
 from streams.core.metrics import Terms
+from streams.pipeline import FAR_EVENTS
 from tests.flow.driver import CODEC, STANDARD, World, play, settle
 from tests.reference import ReferenceSettings, seller_daily
 from tests.unit.test_guarantee import FEEDBACK, ORDERS, START, SURVEYS, same
@@ -31,9 +33,12 @@ REFERENCE = ReferenceSettings(
     short_days=3, medium_days=7, long_days=20, odr_days=5, receipt_fallback_days=4, cs_minimum=2
 )
 
+HOT_BYTES = (0, 2 * BYTES_AN_ACCOUNT, 1 << 30)  # none is ever hot; one or two, and all the time others; all
+
 # How often, of a hundred things that happen.
 ACTIONS = {
     "take": 22, "flush": 18, "step": 36, "fail": 3, "turn": 4, "day": 3, "crash": 3, "sleep": 3, "finish": 2, "wake": 6,
+    "flood": 2,
 }  # fmt: skip
 
 
@@ -83,7 +88,7 @@ def happens(events: list[Event], seed: int, length: int, last: int) -> None:
 
     async def drama() -> None:
         chance = random.Random(seed)
-        world = World(NOW_MS, terms=TERMS)
+        world = World(NOW_MS, terms=TERMS, hot_bytes=chance.choice(HOT_BYTES))
         for event in with_ids_reused(events, chance):
             world.produce(event, astray=chance.choice([0, 0, 0, 1]))
             if chance.random() < 0.2:
@@ -92,6 +97,7 @@ def happens(events: list[Event], seed: int, length: int, last: int) -> None:
         day = DAY - 1
         for what in chance.choices(list(ACTIONS), list(ACTIONS.values()), k=length):
             day = await act(world, what, chance, day)
+        world.waiting = 0
         await world.drain(day + last)
         check(world, day + last)
         await world.wake()
@@ -140,6 +146,8 @@ async def act(world: World, what: str, chance: random.Random, day: int) -> int:
         day += chance.randint(1, 8)
         for each in world.workers:
             each.turn(day)
+    elif what == "flood":
+        world.waiting = 0 if world.waiting else 2 * FAR_EVENTS
     elif what == "wake":
         if world.sleepers:
             await chance.choice(world.sleepers).step(chance.choice(["done", "done", "done", "not made"]))
@@ -182,7 +190,7 @@ def check(world: World, day: int) -> None:
     stand = standing(world.events)
     assert world.store.as_of() == day
     same(world.store.seller_daily(), seller_daily(stand, day, REFERENCE))
-    assert world.store.behind(day, STANDARD) == []
+    assert world.store.behind(day, STANDARD) == {}
     for topic in TOPICS:
         stored = [{"topic": topic} | event for event in world.store.events(topic)]
         assert _in_order(stored) == _in_order([event for event in stand if event["topic"] == topic])

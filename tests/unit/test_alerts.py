@@ -1,6 +1,6 @@
 """Alerts: as they happen, as a replay rewrites them, and what people are told of one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from sink.schema import migrate
 from sink.store import Store
 from streams.alerts import AlertBook, as_json, change_of
 from streams.core.calendar import Account, snapshot_columns
+from streams.core.evidence import Evidence
 from streams.core.metrics import Array, Terms, snapshot
 from streams.core.rules import Condition, Level, Rule, alert_id
 from streams.rewrite import rewrite
+from tests.contract.test_store import put
 from tests.fold import add
 
 DAY = 19_000
@@ -63,6 +65,11 @@ def newest(account: Account, as_of: int) -> dict[str, Array]:
 # --- as they happen ------------------------------------------------------------------------------------------
 
 
+def changes_of(book: AlertBook, day: int, version: int, row: dict[str, Array], account: Account) -> list[AlertRow]:
+    news = book.news(row, [account.id])
+    return book.changes(day, {account.id: version}, news, {account.id: Evidence(account)})
+
+
 class Live:
     """A worker's side of one account: events in, changes out."""
 
@@ -75,7 +82,7 @@ class Live:
         for event in events:
             add({self.account.id: self.account}, event, Terms())
         version = epoch << 40 | self.account.count
-        return self.book.changes(day, [version], newest(self.account, day), [self.account])
+        return changes_of(self.book, day, version, newest(self.account, day), self.account)
 
 
 def test_an_alert_fires_escalates_and_is_resolved_each_once() -> None:
@@ -184,10 +191,11 @@ def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def replayed(store: Store, accounts: Mapping[AccountId, Account], *rules: Rule, version: int) -> dict[str, Any]:
-    for account in accounts.values():
-        account.restate(AS_OF)
-    rewrite(store, rules, list(accounts.values()), version)
+def replayed(store: Store, accounts: Iterable[AccountId], *rules: Rule, version: int) -> dict[str, Any]:
+    put(store, *EVENTS)
+    if these := list(accounts):
+        store.recompute(these, Terms(), first=0, as_of=AS_OF, epoch=1)
+    rewrite(store, rules, lambda _: Terms(), these, version)
     return stored(store)
 
 
@@ -247,7 +255,7 @@ def test_a_replay_writes_what_a_worker_would_have_who_saw_every_day(store: Store
         for row in range(size):
             day = int(columns["day"][row])
             now = {name: values[row : row + 1] for name, values in columns.items()}
-            for alert in book.changes(day, 0, now, [accounts[key]]):
+            for alert in changes_of(book, day, 0, now, accounts[key]):
                 alerts[alert.alert_id] = alert._replace(version=0, order_ids=[], order_count=0)
                 changes.add(change_of(alert, day)._replace(version=0))
     replayed(store, accounts, *RULES, version=1)

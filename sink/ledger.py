@@ -1,0 +1,90 @@
+"""What a store keeps besides events and rows: the as-of day, epochs, refused and misplaced records, alerts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.rows import AccountId, AlertChange, AlertRow, Rejected
+from sink.query import Connection, in_list
+
+
+class Ledger(Connection):
+    """See `sink.store.Store`, which is this and the events and rows."""
+
+    # --- the as-of day and epochs ------------------------------------------------------------------------
+
+    def as_of(self) -> int | None:
+        """The as-of day, None before there is one."""
+        rows = self._rows("SELECT toInt32(max(day)) FROM as_of_days HAVING count() > 0")
+        return int(rows[0][0]) if rows else None
+
+    def move_as_of(self, day: int) -> int:
+        """Move the as-of day forward, never back; what it is then."""
+        current = self.as_of()
+        if current is not None and current >= day:
+            return current
+        self._insert("as_of_days", pa.table({"day": pa.array([day], pa.date32())}))
+        return day
+
+    def next_epoch(self) -> int:
+        """A fencing epoch greater than any taken before."""
+        epoch = int(self._rows("SELECT max(epoch) + 1 FROM epochs")[0][0])
+        self._insert("epochs", pa.table({"epoch": pa.array([epoch], pa.uint32())}))
+        return epoch
+
+    # --- refused records and alerts ----------------------------------------------------------------------
+
+    def add_rejected(self, rejected: Sequence[Rejected]) -> None:
+        """Write refused records; each is one row however often it comes."""
+        if not rejected:
+            return
+        columns = dict(zip(Rejected._fields, map(list, zip(*rejected, strict=True)), strict=True))
+        table = {name: pa.array(values) for name, values in columns.items()}
+        table["time"] = pa.array(columns["time"], pa.timestamp("ms", "UTC"))
+        self._insert("stored_rejected_events", pa.table(table))
+
+    def add_misplaced(self, offsets: Mapping[tuple[str, int], int], counts: Mapping[tuple[str, int], int]) -> None:
+        """Note how many records of a batch, which ended there, were found outside their account's partition."""
+        columns = {"topic": [topic for topic, _ in counts], "partition": [partition for _, partition in counts]}
+        columns |= {"last_offset": [offsets[at] for at in counts], "records": list(counts.values())}
+        self._insert("misplaced_records", pa.table(columns))
+
+    def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
+        """Write the new state of alerts, then what changed."""
+        if alerts:
+            columns = dict(zip(AlertRow._fields, map(list, zip(*alerts, strict=True)), strict=True))
+            types = {"value": pa.float64(), "threshold": pa.float64(), "order_ids": pa.list_(pa.string())}
+            types |= {name: pa.timestamp("ms", "UTC") for name in ("since", "resolved_at")}
+            self._insert("stored_alerts", _table(columns, types))
+        if changes:
+            columns = dict(zip(AlertChange._fields, map(list, zip(*changes, strict=True)), strict=True))
+            self._insert("stored_alert_history", _table(columns, {"day": pa.date32(), "value": pa.float64()}))
+
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all."""
+        if accounts is not None and not accounts:
+            return []
+        where = ["state = 'firing'"] if only_firing else []
+        if accounts is not None:
+            where.append(f"(seller_id, marketplace_id) IN ({in_list(accounts)})")
+        condition = f" WHERE {' AND '.join(where)}" if where else ""
+        return [AlertRow(*row) for row in self._rows(f"SELECT {_ALERTS} FROM stored_alerts FINAL{condition}")]
+
+    def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
+        """Every change of the alerts of these accounts."""
+        if not accounts:
+            return []
+        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone"
+        where = f"WHERE (seller_id, marketplace_id) IN ({in_list(accounts)})"
+        return [AlertChange(*row) for row in self._rows(f"SELECT {fields} FROM stored_alert_history FINAL {where}")]
+
+
+_ALERTS = (
+    "alert_id, rule, seller_id, marketplace_id, subject, state, severity, value, threshold, "
+    "toUnixTimestamp64Milli(since), toUnixTimestamp64Milli(resolved_at), order_ids, order_count, version, gone"
+)
+
+
+def _table(columns: Mapping[str, list[Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    return pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})

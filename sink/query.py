@@ -1,0 +1,85 @@
+"""Statements of a store: sent, and what goes wrong said in our own words.
+
+Driver exceptions become `Unavailable` (try again) or `SinkRejected` (our bug) here and nowhere else.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from clickhouse_connect.driver.binding import format_query_value
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+from urllib3.exceptions import HTTPError
+
+from schemas.errors import SinkRejected, Unavailable
+from schemas.rows import AccountId
+
+# async_insert is on by default in this version, and batches are ours; lists of accounts are long; what a server's
+# profile may have changed would change rows.
+SETTINGS = {"max_query_size": 64 << 20, "join_use_nulls": 0}
+WRITE_SETTINGS = SETTINGS | {"async_insert": 0}
+# Code of an exception that says nothing about our statement: timeouts, memory, too many parts, network, disk full, or
+# that the statement was stopped.
+_PASSING = frozenset((3, 159, 173, 201, 202, 209, 210, 236, 241, 242, 243, 252, 279, 319, 394, 425, 439, 999))
+
+
+class Connection:
+    """A client, asked and written to in statements. Calls block; the worker makes them from one thread."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def query_arrow(self, query: str) -> pa.Table:
+        """The result of a statement as an Arrow table."""
+        with converted():
+            return self.client.query_arrow(query, settings=SETTINGS, use_strings=True)
+
+    def close(self) -> None:
+        """Let go of the connection; an embedded database is free for the next process."""
+        self.client.close()
+
+    def _rows(self, query: str) -> list[Any]:
+        with converted():
+            return list(self.client.query(query, settings=SETTINGS).result_rows)
+
+    def _command(self, statement: str) -> None:
+        with converted():
+            self.client.command(statement, settings=WRITE_SETTINGS)
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        if rows.num_rows:
+            with converted():
+                self.client.insert_arrow(table, rows, settings=WRITE_SETTINGS)
+
+
+def in_list(accounts: Sequence[AccountId]) -> str:
+    """Accounts as the right side of `(seller_id, marketplace_id) IN (...)`."""
+    return ", ".join(f"({format_query_value(seller)}, {format_query_value(market)})" for seller, market in accounts)
+
+
+_SCOPE = re.compile(r" in scope |: (?:In scope|While) ", re.IGNORECASE)  # from there on the engine quotes the statement
+
+
+@contextmanager
+def converted() -> Iterator[None]:
+    """The driver's exceptions as ours, without the statement: it may hold what no log should."""
+    try:
+        yield
+    except DatabaseError as failed:
+        text = str(failed)
+        code = getattr(failed, "code", None) or _code_in(text)
+        if not code and isinstance(failed, OperationalError):  # the network's
+            raise Unavailable("ClickHouse does not answer") from failed
+        what = _SCOPE.split(text.splitlines()[0])[0][:300]
+        raise (Unavailable if code in _PASSING else SinkRejected)(f"ClickHouse: {what}") from failed
+    except (ClickHouseError, HTTPError, OSError) as failed:
+        raise Unavailable(f"ClickHouse: {type(failed).__name__}") from failed
+
+
+def _code_in(text: str) -> int:
+    _, _, after = text.partition("Code: ")
+    digits = after.split(".")[0]
+    return int(digits) if digits.isdigit() else 0

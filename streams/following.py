@@ -1,0 +1,349 @@
+"""Rows follow events: what is written of accounts, when, and what tells that it is right.
+
+An account is hot or cold. A hot one is in memory, its rows follow its events at once. A cold one costs no memory: its
+events are stored as they come, and its rows lag until the store computes them, many accounts in one statement. Rows are
+written first, then the account is judged by the alert rules, then marked with the checksum of the events that its rows
+know of; an account whose mark is not the checksum of its events is found by `Sink.behind`.
+
+Its place in the flow: under the pipeline, which calls all of this while it holds its lock.
+"""
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from itertools import count, groupby
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from schemas.rows import AccountId, DailyRows, Mark, Standard, Stored
+from streams.accounts import HotAccounts, first_row, restore
+from streams.core.calendar import Account, Rows, snapshot_columns
+from streams.core.metrics import FOREVER, Terms, snapshot
+from streams.port import Sink
+
+HEAT_EVENTS = 50_000  # stored events that a flush has time to load
+HEAT_ACCOUNTS = 2_000
+ROWS_A_SLICE = 150_000
+EVENTS_A_SLICE = 400_000  # a statement takes about 1 KB of memory for each
+ACCOUNTS_A_SLICE = 500, 4_000  # at first, and at most
+RECENT_DAYS = 7  # accounts that lag for no more are not computed together with those that lag for longer
+
+T = TypeVar("T")
+
+
+class Tenure(NamedTuple):
+    """Partitions given to a worker, from an assignment to the next: these, of so many, under this fencing epoch."""
+
+    generation: int
+    epoch: int
+    partitions: int
+    owned: frozenset[int]
+
+
+class Written(NamedTuple):
+    """Accounts whose rows are there up to `as_of`, with the version of those; `latest`: that day's, if at hand."""
+
+    as_of: int
+    versions: dict[AccountId, int]
+    latest: DailyRows | None
+
+
+class Lag(NamedTuple):
+    """What a cold account needs: rows from day `first` on; nobody can have written one before `floor`."""
+
+    first: int
+    floor: int
+
+
+class Call(Protocol):
+    """Runs a blocking call of the sink, and comes back when it is done."""
+
+    async def __call__(self, call: Callable[..., T], *args: Any) -> T: ...
+
+
+class Follower:
+    """The accounts of one tenure, hot and cold, and how far their rows are.
+
+    `standard` tells the settings that rows follow, `hot_bytes` is what accounts may take of memory, 0 for none at all.
+    `judge` is told of accounts whose rows were written, before they are marked.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        terms_of: Callable[[str], Terms],
+        *,
+        tenure: Tenure,
+        standard: Standard,
+        as_of: int | None,
+        hot_bytes: int,
+        call: Call,
+        judge: Callable[[Written], Awaitable[None]],
+    ) -> None:
+        self.sink, self.terms_of, self.tenure, self.standard, self.as_of = sink, terms_of, tenure, standard, as_of
+        self.hot = HotAccounts(hot_bytes)
+        self.changed: set[AccountId] = set()  # hot accounts whose rows are behind what is in memory
+        self.lagging: dict[AccountId, Lag] = {}  # cold accounts whose rows are behind what is stored
+        self.counts: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._call, self._judge = call, judge
+        self._stored: set[AccountId] | None = None  # accounts that have events in the sink; None: not asked yet
+        self._queue: deque[AccountId] = deque()  # lagging ones, in the order in which they are settled
+        self._slice = ACCOUNTS_A_SLICE[0]
+        self._marks_written = count(1)
+
+    # --- hot accounts ------------------------------------------------------------------------------------
+
+    async def heat(self, touched: Iterable[AccountId]) -> None:
+        """Take accounts into memory, as many as a flush has time for; a new one has nothing to load."""
+        if self._stored is None:
+            self._stored = set(await self._call(self.sink.accounts, *self.tenure[2:]))
+        cold = []
+        for key in touched:
+            if key in self.hot:
+                self.hot.touch(key)
+            elif key in self._stored:
+                cold.append(key)
+            else:
+                self.hot.put(Account(key, self.terms_of(key[1])), None)
+                self._stored.add(key)
+        if cold and (chosen := await self._light_ones(cold[:HEAT_ACCOUNTS])):
+            loaded = await self._call(self.sink.load, chosen)
+            for key, account in restore(chosen, loaded, self.terms_of).items():
+                self._take_in(account, loaded.marks.get(key))
+
+    async def _light_ones(self, accounts: list[AccountId]) -> list[AccountId]:
+        """Those with the fewest events, until they are enough for a flush."""
+        stored = await self._call(self.sink.stored, accounts)
+        chosen, events = [], 0
+        for key in sorted(stored, key=lambda key: stored[key].events):
+            events += stored[key].events
+            if events > HEAT_EVENTS:
+                break
+            chosen.append(key)
+        return chosen
+
+    def _take_in(self, account: Account, mark: Mark | None) -> None:
+        lag = self.lagging.pop(account.id, None)
+        self.hot.put(account, mark, lag.floor if lag else FOREVER)
+        if mark is not None and mark.checksum == account.checksum and self._is_ours(mark):
+            account.restate(mark.as_of)  # its rows are written: only what changes from here on is news
+            if mark.as_of == self.as_of:
+                return
+        self.changed.add(account.id)
+
+    def _is_ours(self, mark: Mark) -> bool:
+        """Whether the rows that a mark tells of follow our settings."""
+        return mark.standard.formula == self.standard.formula and self.standard.rules in (0, mark.standard.rules)
+
+    async def cool(self, accounts: Iterable[AccountId]) -> None:
+        """Accounts leave memory; if rows of theirs are not written yet, they lag."""
+        known: dict[AccountId, int] = {}
+        for key in accounts:
+            if key in self.changed:
+                self.changed.discard(key)
+                self.lagging[key] = Lag(0, self.hot.floors[key])
+                known[key] = first_row(self.hot.marks[key])
+            self.hot.drop(key)
+        await self._note_floors(known)
+
+    async def bury(self, accounts: Iterable[AccountId]) -> None:
+        """Where an event's content gave way to one of a later day, the rows before a hot account's first day are gone.
+
+        Before that content is stored, because whoever finds it alone would not look for such rows; and whether or
+        not we wrote any, because an owner before us still may.
+        """
+        for key in accounts:
+            account = self.hot.get(key)
+            if account is not None and self.hot.floors[key] < account.first_day < FOREVER:
+                days = range(self.hot.floors[key], account.first_day)
+                await self._call(self.sink.add_gone, key, days, self._version(account.count))
+                self.hot.floors[key] = account.first_day
+
+    async def restate(self) -> None:
+        """Write the rows of hot accounts that changed, a slice at a time."""
+        as_of = self.as_of  # one for all of them: the day may turn while this goes on
+        assert as_of is not None
+        these: list[AccountId] = []
+        blocks: list[Rows] = []
+        size, changed = 0, list(self.changed)
+        for n, key in enumerate(changed, 1):
+            started, account = perf_counter(), self.hot[key]
+            touched = account.restate(as_of)
+            rows = account.rows(touched) if touched is not None else None
+            self.hot.touch(key)
+            self.seconds["restate"] += perf_counter() - started
+            await asyncio.sleep(0)  # a large account takes a while, and Faust has other things to do
+            these.append(key)
+            if rows is not None:
+                blocks.append(rows)
+                size += len(rows.last_event_time)
+            if size >= ROWS_A_SLICE or n == len(changed):
+                await self._write(these, blocks, as_of)
+                these, blocks, size = [], [], 0
+        await self.cool(self.hot.surplus())
+
+    async def _write(self, accounts: list[AccountId], blocks: list[Rows], as_of: int) -> None:
+        """Rows of hot accounts; judged, then marked."""
+        if blocks:
+            latest = await self._write_rows(blocks)
+            versions = {block.account: self._version(self.hot[block.account].count) for block in blocks}
+            await self._judge(Written(as_of, versions, latest))
+        await self.bury(accounts)
+        marks = [self._mark(key, _in_memory(self.hot[key]), as_of) for key in accounts]
+        await self._call(self.sink.add_marks, marks)
+        self.hot.marks.update((mark.account, mark) for mark in marks)
+        self.changed.difference_update(accounts)
+
+    async def _write_rows(self, blocks: list[Rows]) -> DailyRows:
+        """Write rows; those of the last day."""
+        started = perf_counter()
+        columns = snapshot_columns(blocks, lambda account: self.terms_of(account[1]))
+        rows = snapshot(columns) | {"day": columns["day"]}
+        accounts, sizes = [block.account for block in blocks], [len(block.last_event_time) for block in blocks]
+        versions = [self._version(self.hot[account].count) for account in accounts]
+        rows["version"] = np.repeat(np.array(versions, dtype=np.uint64), sizes)
+        self.seconds["snapshot"] += perf_counter() - started
+        await self._call(self.sink.add_rows, accounts, sizes, rows)
+        self.counts["rows"] += len(rows["day"])
+        last = np.cumsum(sizes) - 1
+        return DailyRows(accounts, [1] * len(accounts), {name: values[last] for name, values in rows.items()})
+
+    # --- cold accounts -----------------------------------------------------------------------------------
+
+    async def lag(self, days: Mapping[AccountId, int]) -> None:
+        """Cold accounts are about to get events, the earliest on that day: their rows lag from there on."""
+        unknown = [key for key in days if key not in self.lagging]
+        marks = await self._call(self.sink.marks, unknown) if unknown else {}
+        for key in unknown:
+            self.lagging[key] = Lag(FOREVER, first_row(marks.get(key)))
+        known = {}
+        for key, day in days.items():
+            first, floor = self.lagging[key]
+            self.lagging[key] = Lag(min(first, day), min(floor, day))
+            known[key] = floor
+        if self._stored is not None:
+            self._stored.update(days)
+        await self._note_floors(known)
+
+    async def _note_floors(self, known: Mapping[AccountId, int]) -> None:
+        """Where rows may begin earlier than the sink knows, tell it: by a mark of no checksum.
+
+        Should the event of such a day give way to another, whoever comes after a crash would not look for its rows.
+        """
+        version, nothing = self._next_mark(), Standard(0)
+        floors = {key: self.lagging[key].floor for key in known}
+        marks = [Mark(key, 0, nothing, floor, floor, version) for key, floor in floors.items() if floor < known[key]]
+        if marks:
+            await self._call(self.sink.add_marks, marks)
+
+    async def look(self) -> None:
+        """Find the accounts of ours whose rows lag their events, settings or day: what others left behind."""
+        if self.tenure.owned:
+            found = await self._call(self.sink.behind, self.as_of or 0, self.standard, *self.tenure[2:])
+            marks = await self._call(self.sink.marks, list(found)) if found else {}
+            known = {key: first_row(marks.get(key)) for key in found}
+            self.lagging = {key: Lag(0, min(day, known[key])) for key, day in found.items()}
+            await self._note_floors(known)
+
+    async def turn(self, as_of: int) -> None:
+        """It is another as-of day: all accounts lag."""
+        self.as_of = as_of
+        self.changed.update(self.hot)
+        if self.tenure.owned:
+            behind = partial(self.sink.behind, thorough=False)
+            for key, day in (await self._call(behind, as_of, self.standard, *self.tenure[2:])).items():
+                if key not in self.hot:
+                    self.lagging.setdefault(key, Lag(FOREVER, day))
+
+    async def settle(self) -> None:
+        """Have rows of lagging accounts computed, of as many as one statement should; judged, then marked."""
+        as_of = self.as_of
+        assert as_of is not None
+        keys = self._next_ones()
+        stored = await self._call(self.sink.stored, keys)
+        marks = await self._call(self.sink.marks, keys)
+        firsts = self._slice_of(keys, stored, marks, as_of)
+        for key in firsts:
+            floor = min(self.lagging[key].floor, first_row(marks.get(key)))
+            if floor < stored[key].first_day:
+                days = range(floor, min(stored[key].first_day, as_of + 1))
+                await self._call(self.sink.add_gone, key, days, self._version(stored[key].events))
+        await self._compute(firsts, as_of)
+        versions = {key: self._version(stored[key].events) for key in firsts if stored[key].first_day <= as_of}
+        if versions:
+            await self._judge(Written(as_of, versions, None))
+        await self._call(self.sink.add_marks, [self._mark(key, stored[key], as_of) for key in firsts])
+        for key in firsts:
+            del self.lagging[key]
+
+    def _next_ones(self) -> list[AccountId]:
+        """Lagging accounts, those that lag least first."""
+        if not self._queue:
+            self._queue.extend(sorted(self.lagging, key=lambda key: -self.lagging[key].first))
+        keys: list[AccountId] = []
+        while self._queue and len(keys) < self._slice:
+            key = self._queue.popleft()
+            if key in self.lagging:
+                keys.append(key)
+        return keys
+
+    def _slice_of(
+        self, keys: list[AccountId], stored: Mapping[AccountId, Stored], marks: Mapping[AccountId, Mark], as_of: int
+    ) -> dict[AccountId, int]:
+        """Of these accounts those that make a slice, one at least, each with the day from which its rows lag."""
+        firsts: dict[AccountId, int] = {}
+        rows = events = 0
+        for n, key in enumerate(keys):
+            known, mark = stored[key], marks.get(key)
+            first = min(self.lagging[key].first, mark.as_of + 1) if mark and self._is_ours(mark) else 0
+            first = max(first, known.first_day)
+            rows, events = rows + max(as_of + 1 - first, 0), events + known.events
+            if firsts and (rows > ROWS_A_SLICE or events > EVENTS_A_SLICE):
+                self._queue.extendleft(reversed(keys[n:]))
+                self._slice = len(firsts)
+                return firsts
+            firsts[key] = first
+        self._slice = min(2 * self._slice, ACCOUNTS_A_SLICE[1])
+        return firsts
+
+    async def _compute(self, firsts: Mapping[AccountId, int], as_of: int) -> None:
+        def alike(key: AccountId) -> tuple[int, bool]:
+            return kinds.setdefault(self.terms_of(key[1]), len(kinds)), firsts[key] > as_of - RECENT_DAYS
+
+        kinds: dict[Terms, int] = {}
+        for _, group in groupby(sorted(firsts, key=alike), alike):
+            accounts = sorted(group)
+            first = min(firsts[key] for key in accounts)
+            if first <= as_of:
+                epoch, terms = self.tenure.epoch, self.terms_of(accounts[0][1])
+                recompute = partial(self.sink.recompute, first=first, as_of=as_of, epoch=epoch)
+                await self._call(recompute, accounts, terms)
+
+    # --- both --------------------------------------------------------------------------------------------
+
+    async def known(self, accounts: Iterable[AccountId]) -> dict[AccountId, Account]:
+        """Accounts with all that is troubled about them, to look at; those that are cold do not stay in memory."""
+        found = {key: account for key in accounts if (account := self.hot.get(key)) is not None}
+        if cold := [key for key in accounts if key not in found]:
+            loaded = await self._call(partial(self.sink.load, troubled=True), cold)
+            found |= restore(cold, loaded, self.terms_of)
+        return found
+
+    def _version(self, events: int) -> int:
+        """The version of rows written now: fencing epoch, then number of accepted events. The greatest stands."""
+        return self.tenure.epoch << 40 | events
+
+    def _mark(self, key: AccountId, stored: Stored, as_of: int) -> Mark:
+        first_day = min(stored.first_day, as_of + 1)
+        return Mark(key, stored.checksum, self.standard, first_day, as_of, self._next_mark())
+
+    def _next_mark(self) -> int:
+        return self.tenure.epoch << 40 | next(self._marks_written)
+
+
+def _in_memory(account: Account) -> Stored:
+    return Stored(account.count, account.checksum, account.first_day)
