@@ -48,19 +48,20 @@ _ACCOUNT = "sipHash128(seller_id, marketplace_id) AS account"
 _RANK = "reinterpretAsUInt64(digest) AS rank"
 
 
-def recompute(terms: Terms, accounts: str, *, first: int, as_of: int, epoch: int) -> str:
+def recompute(terms: Terms, accounts: str, *, first: int, as_of: int, epoch: int | None) -> str:
     """The SELECT of the rows of the days `first` to `as_of`, with key, day, version and every metric, in that order.
 
     `accounts` is a condition on seller_id and marketplace_id; all of them are judged by these terms. A row's version
-    is that of `Pipeline.version_of` at that epoch.
+    is that epoch, then the number of its account's events; there is none without an epoch.
     """
+    version = "" if epoch is None else f", bitOr(bitShiftLeft(toUInt64({epoch}), 40), events)"
     metrics = snapshot_sql(terms)
     columns = ",\n    ".join(_typed(metric.type, metrics[metric.name]) for metric in METRICS)
     sums = ",\n    ".join(f"sum({counter.name}) OVER by_day AS {counter.name}" for counter in COUNTERS)
     return f"""
 WITH if(shown.1 = 0, -1, shown.1) AS cs_shown_week,
     shown.2 AS cs_shown_conversations, shown.3 AS cs_shown_solved
-SELECT seller_id, marketplace_id, toDate(day), bitOr(bitShiftLeft(toUInt64({epoch}), 40), events),
+SELECT seller_id, marketplace_id, toDate(day){version},
     {columns}
 FROM (
     SELECT account, seller_id, marketplace_id, day, toUInt64(events) AS events,

@@ -26,6 +26,8 @@ EVENT_TABLES: dict[Topic, str] = {
     "feedback": "stored_feedback_events",
     "surveys": "stored_survey_events",
 }
+# What comes twice in a batch is seen by FINAL all the same, and by merges: a quarter of an insert is saved.
+EVENT_SETTINGS = WRITE_SETTINGS | {"optimize_on_insert": 0}
 ACCOUNTS_A_QUERY = 1000
 
 
@@ -45,7 +47,7 @@ class Store(Ledger):
         block = self._containers[topic].build(records)
         with converted():
             self.client.raw_insert(
-                EVENT_TABLES[topic], self._columns[topic], block, settings=WRITE_SETTINGS, fmt="Avro"
+                EVENT_TABLES[topic], self._columns[topic], block, settings=EVENT_SETTINGS, fmt="Avro"
             )
 
     def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
@@ -91,6 +93,20 @@ class Store(Ledger):
         names = ", ".join(metric.name for metric in METRICS)
         select = recompute(terms, f"({_KEY}) IN ({in_list(accounts)})", first=first, as_of=as_of, epoch=epoch)
         self._command(f"INSERT INTO stored_seller_daily ({_KEY}, day, version, {names}) {select}")
+
+    def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, int]:
+        """Of these accounts those with rows other than their stored events give, with the number of them."""
+        these = f"({_KEY}) IN ({in_list(accounts)})"
+        right = recompute(terms, these, first=0, as_of=as_of, epoch=None)
+        names = ", ".join(metric.name for metric in METRICS)
+        stored = f"SELECT {_KEY}, day, {names} FROM stored_seller_daily FINAL WHERE {these}"
+        rows = self._rows(
+            f"""SELECT {_KEY}, uniqExact(day) FROM (
+                SELECT * FROM ({stored} EXCEPT DISTINCT ({right}))
+                UNION ALL SELECT * FROM (({right}) EXCEPT DISTINCT {stored})
+            ) GROUP BY {_KEY}"""
+        )
+        return {(seller, marketplace): count for seller, marketplace, count in rows}
 
     def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
         """The rows of these accounts from day `first` on, values as `snapshot` gives them."""

@@ -68,7 +68,7 @@ class Follower:
     """The accounts of one tenure, hot and cold, and how far their rows are.
 
     `standard` tells the settings that rows follow, `hot_bytes` is what accounts may take of memory, 0 for none at all.
-    `judge` is told of accounts whose rows were written, before they are marked.
+    `judge` is told of accounts whose rows were written, before they are marked. `marks_written`: under this epoch.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Follower:
         hot_bytes: int,
         call: Call,
         judge: Callable[[Written], Awaitable[None]],
+        marks_written: int = 0,
     ) -> None:
         self.sink, self.terms_of, self.tenure, self.standard, self.as_of = sink, terms_of, tenure, standard, as_of
         self.hot = HotAccounts(hot_bytes)
@@ -93,7 +94,7 @@ class Follower:
         self._stored: set[AccountId] | None = None  # accounts that have events in the sink; None: not asked yet
         self._queue: deque[AccountId] = deque()  # lagging ones, in the order in which they are settled
         self._slice = ACCOUNTS_A_SLICE[0]
-        self._marks_written = count(1)
+        self._marks_written = count(marks_written + 1)
 
     # --- hot accounts ------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -32,8 +33,8 @@ from streams.port import Sink, patiently
 
 log = logging.getLogger(__name__)
 
-FLUSH_EVENTS = 50_000  # what waits beyond twice that holds the agents back
-LINGER_S = 0.2  # what a small flush waits for company: parts of a table are better few
+FLUSH_EVENTS = 50_000  # enough for a flush; what waits beyond twice that holds the agents back
+LINGER_S = 0.2  # what a flush waits for company: parts of a table are better few
 NEAR_EVENTS = 5_000  # fewer in a flush: the head of the topics is near
 FAR_EVENTS = 100_000  # more are waiting: no account is worth loading
 ROWS_EVERY_S = 60.0  # far from the head rows follow so often all the same
@@ -88,7 +89,7 @@ class Pipeline:
         self._pending = Pending()
         self._flushing = asyncio.Lock()
         self._looked = asyncio.Event()  # at what others left behind
-        self._work = asyncio.Event()
+        self._work, self._full = asyncio.Event(), asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._rows_due = asyncio.get_running_loop().time() + ROWS_EVERY_S
@@ -105,6 +106,7 @@ class Pipeline:
             self.over = True
             self._room.set()  # agents that wait go on, and find it over
             self._work.set()
+            self._full.set()
 
     # --- records in --------------------------------------------------------------------------------------
 
@@ -145,6 +147,8 @@ class Pipeline:
     def _took(self, topic: str, partition: int, records: Sequence[Any]) -> None:
         self._pending.offsets[topic, partition] = records[-1].offset + 1
         self._work.set()
+        if len(self._pending) >= FLUSH_EVENTS:
+            self._full.set()
         if len(self._pending) >= 2 * FLUSH_EVENTS:
             self._room.clear()
 
@@ -158,8 +162,9 @@ class Pipeline:
                 await asyncio.wait_for(self._work.wait(), LINGER_S if self._rows_lag() else None)
             except TimeoutError:
                 idle = True
-            if not idle and len(self._pending) < NEAR_EVENTS:
-                await asyncio.sleep(LINGER_S)
+            if not idle:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), LINGER_S)
             await self.flush(idle)
 
     def _rows_lag(self) -> bool:
@@ -171,6 +176,7 @@ class Pipeline:
         async with self._flushing:
             work, self._pending = self._pending, Pending()
             self._work.clear()
+            self._full.clear()
             self._room.set()
             await self._store(work)
             self.counts["refused"] += work.refused

@@ -75,6 +75,7 @@ class Replay:
 def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterator[Replay]:
     """A `Replay` for the block. An embedded database is served to all its processes, on loopback at `port`."""
     with ExitStack() as stack:
+        processes = stack.enter_context(WorkerProcesses(workers))  # first, for what they load meanwhile
         url = settings.clickhouse.url
         if not is_server(url):
             url = stack.enter_context(DatabaseProcess(url, port))
@@ -82,13 +83,15 @@ def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterato
         stack.callback(store.close)
         broker = EmbeddedBroker(DATA_TOPICS)
         stack.callback(broker.close)
-        theirs = settings.model_copy(
-            update={
-                "kafka": settings.kafka.model_copy(update={"bootstrap": broker.bootstrap}),
-                "clickhouse": settings.clickhouse.model_copy(update={"url": url}),
-            }
+        processes.work(
+            settings.model_copy(
+                update={
+                    "kafka": settings.kafka.model_copy(update={"bootstrap": broker.bootstrap}),
+                    "clickhouse": settings.clickhouse.model_copy(update={"url": url}),
+                }
+            )
         )
-        processes = stack.enter_context(WorkerProcesses(theirs, workers))
+        stack.callback(processes.stop)  # before what they work on is gone
         pipe = Pipe(broker.bootstrap, settings.kafka.group, processes)
         stack.callback(pipe.close)
         yield Replay(settings, store, pipe, url)

@@ -49,15 +49,16 @@ def _give_up() -> None:
     os._exit(1)
 
 
-def _run_silently(settings: Settings) -> None:
+def _run_silently(orders: Connection) -> None:
     """The body of a worker process of `replay`: it ends with its parent's word, not with the terminal's Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    import streams.app  # noqa: F401  # takes a second, in which the database opens
     from streams.log import configure_logging
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging("text")
     logging.getLogger("streams").setLevel(logging.WARNING)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    run_worker(settings, live=False)
+    run_worker(orders.recv(), live=False)
 
 
 def _end_with_parent() -> None:
@@ -121,17 +122,26 @@ def _serve(folder: str, port: int, answer: Connection) -> None:
 class WorkerProcesses:
     """So many workers that follow the database's as-of day, each in a process of its own, for a `with` block."""
 
-    def __init__(self, settings: Settings, count: int) -> None:
+    def __init__(self, count: int) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self._processes = [
-            spawn.Process(target=_run_silently, args=(settings,), name=f"worker {n + 1}", daemon=True)
-            for n in range(count)
-        ]
+        self._processes = []
+        self._orders: list[Connection] = []
+        for n in range(count):
+            theirs, ours = spawn.Pipe(duplex=False)
+            self._orders.append(ours)
+            self._processes.append(
+                spawn.Process(target=_run_silently, args=(theirs,), name=f"worker {n + 1}", daemon=True)
+            )
 
     def __enter__(self) -> Self:
         for process in self._processes:
             process.start()
         return self
+
+    def work(self, settings: Settings) -> None:
+        """Begin: broker and database are there."""
+        for orders in self._orders:
+            orders.send(settings)
 
     def check(self) -> None:
         """Raises SellerpulseError if a worker ended by itself."""
@@ -139,11 +149,14 @@ class WorkerProcesses:
             if process.exitcode is not None:
                 raise SellerpulseError(f"{process.name} ended with exit code {process.exitcode}")
 
+    def stop(self) -> None:
+        """End at once: what is durable is durable, and the broker that they would take leave of goes away too."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.join(STOP_S)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(STOP_S)
-            process.kill()
+        self.stop()

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigurationError
 from schemas.rows import Standard
-from streams.core.metrics import METRICS
+from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.ruletables import Alerts, unknown
 from streams.sections import ClickHouse, Kafka, Metrics, Receivers, Section
 
@@ -38,7 +38,7 @@ class Settings(Section):
 
     def standard(self, *, judged: bool) -> Standard:
         """What tells these settings from others, of rows, and if `judged`, of a replay's alerts."""
-        catalogue = repr([(metric.name, metric.type, metric.formula) for metric in METRICS])
+        catalogue = repr(([(metric.name, metric.type) for metric in METRICS], snapshot_sql(Terms())))
         return Standard(
             _hash(catalogue + self.metrics.model_dump_json()), _hash(self.alerts.model_dump_json()) if judged else 0
         )

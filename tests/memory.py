@@ -5,6 +5,7 @@ keeps what the tables would show: of versions the greatest, of equal ones the la
 contract suite (tests/contract) holds both stores to the same behaviour.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -105,6 +106,19 @@ class MemoryStore:
                 versions = np.full(len(columns["day"]), epoch << 40 | account.count, dtype=np.uint64)
                 written = snapshot(columns) | {"day": columns["day"], "version": versions}
                 self.add_rows([account.id], [len(versions)], written)
+
+    def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, int]:
+        """Of these accounts those with rows other than their stored events give, with the number of them."""
+        right = MemoryStore()
+        right._events = self._events
+        right.recompute(accounts, terms, first=0, as_of=as_of, epoch=0)
+        ours, theirs = self._shown(accounts), right._shown(accounts)
+        keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
+        return dict(Counter((seller, marketplace) for seller, marketplace, _ in keys))
+
+    def _shown(self, accounts: Sequence[AccountId]) -> dict[Any, Event]:
+        rows = {(row["seller_id"], row["marketplace_id"], row["day"]): row for row in self.seller_daily()}
+        return {key: row for key, row in rows.items() if key[:2] in accounts}
 
     def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
         """The rows of these accounts from day `first` on, values as `snapshot` gives them."""

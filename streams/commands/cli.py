@@ -34,6 +34,7 @@ COMMANDS = {
     "worker": "A worker on your Kafka and ClickHouse.",
     "sql": "Query the metrics, events and alerts.",
     "simulate": "Write a simulated marketplace's events to a file.",
+    "rebuild": "Compute rows anew from the stored events.",
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "List alerts.",

@@ -1,7 +1,8 @@
 """Progress of long work, where a person watches, and the words that sum it up."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import click
 from rich.console import Console
@@ -14,22 +15,31 @@ REASONS_SHOWN = 8
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """Bars for the stages of a replay on a terminal, nothing elsewhere."""
+def counting(*names: str) -> Iterator[Callable[..., None]]:
+    """A bar each on a terminal, nothing elsewhere; gives what is told of work done, of how much, and `name=` of which.
+
+    With one name that need not be said.
+    """
     people = Console(stderr=True)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=people, transient=True, disable=not people.is_terminal,
     ) as bars:  # fmt: skip
-        tasks = {
-            name: bars.add_task(name, total=None, start=False) for name in ("reading bytes", "records", "accounts")
-        }
+        tasks = {name: bars.add_task(name, total=None, start=False) for name in names}
 
-        def show(name: str, done: int, total: int) -> None:
+        def show(done: int, total: int, name: str = names[0]) -> None:
             bars.start_task(tasks[name])
             bars.update(tasks[name], completed=done, total=total)
 
-        yield Watch(*(lambda done, total, name=name: show(name, done, total) for name in tasks))
+        yield show
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """Bars for the stages of a replay on a terminal, nothing elsewhere."""
+    stages = ("reading bytes", "records", "accounts")
+    with counting(*stages) as show:
+        yield Watch(*(partial(show, name=name) for name in stages))
 
 
 def sum_up(fed: Fed) -> None:

@@ -125,3 +125,15 @@ def test_rows_are_read_back_as_they_were_computed(store: Store) -> None:
     assert first["cs_week"] == -1
     assert first["cs_band"] is None
     assert first["positive_rate_30d"] != first["positive_rate_30d"]  # NaN
+
+
+def test_rows_that_are_not_what_the_events_give_are_found(store: Store) -> None:
+    events = [order("1"), order("2", event_time=NOON + MS_A_DAY), order("1", seller_id="A"), survey(seller_id="A")]
+    put(store, *events)
+    accounts, as_of = accounts_of(events), DAY + 3
+    assert store.differing(accounts, DEFAULT, as_of=as_of) == {("A", "M"): 4, ("S", "M"): 4}
+    store.recompute(accounts, DEFAULT, first=0, as_of=as_of, epoch=1)
+    assert store.differing(accounts, DEFAULT, as_of=as_of) == {}
+    put_rows(store, order("1"), order("2", event_time=NOON + 2 * MS_A_DAY), version=9 << 40, as_of=as_of)
+    assert store.differing(accounts, DEFAULT, as_of=as_of) == {("S", "M"): 3}
+    assert store.differing(accounts, Terms(short_days=2), as_of=as_of) == {("A", "M"): 2, ("S", "M"): 3}
