@@ -45,7 +45,7 @@ from tests.integration.program import (
 )
 from tests.unit.sources import ORDER, RATING, SURVEY
 
-SELLERS, DAYS, SIMULATED = 30, 90, 60_000
+SELLERS, DAYS, SIMULATED = 30, 90, 200_000
 FEW_SELLERS, FEW_DAYS, FEW_SIMULATED = 10, 60, 5_000
 LAST_DAY = "2025-06-30"  # of what is simulated; live rows go on to today
 UP_TO_THEN = f" WHERE day <= '{LAST_DAY}'"
@@ -166,10 +166,10 @@ def killed(ground: Ground, alone: dict[str, Program], much: Input) -> Killed:
         workers = [stack.enter_context(place.worker()) for _ in range(2)]
         wait_until(lambda: place.shared_by(2), 60, "two workers that share", *workers)
         shared = place.owned()
-        ingest = stack.enter_context(Program(ground.folder, "ingest", much.file, "--kafka", ground.kafka))
         victim, other = workers
         wait_until(lambda: len(_partitions(victim)) == PARTITIONS // 2, 30, "a worker that says what is its", *workers)
         lost: set[Partition] = {(topic, p) for topic in TOPICS for p in _partitions(victim)}
+        ingest = stack.enter_context(Program(ground.folder, "ingest", much.file, "--kafka", ground.kafka))
         wait_until(lambda: place.progress([*lost]), 60, "something done", *workers)
         victim.kill()
         since, committed = time.monotonic(), place.committed()
