@@ -8,7 +8,9 @@ from pathlib import Path
 
 import psutil
 
-PARTS = ("faust-streaming", "aiokafka", "chdb", "chdb-core", "fastavro")
+from bench.peers import environment
+
+PARTS = ("faust-streaming", "aiokafka", "chdb", "chdb-core", "fastavro", "numpy", "pyarrow")
 POM = Path(__file__).parents[1] / "deploy" / "kafka" / "pom.xml"
 
 
@@ -22,4 +24,5 @@ def machine() -> dict[str, str]:
         "Python": platform.python_version(),
         **{part: version(part) for part in PARTS},
         "Kafka": found[1] if found else "unknown",
+        **{f"peers' {part}": pin for part, pin in environment.versions().items()},
     }

@@ -18,6 +18,7 @@ class Memory:
     def __init__(self, *roots: int) -> None:
         self.peak_mb = 0.0  # of all at one moment
         self.process_mb = 0.0  # of the largest
+        self.samples: list[tuple[float, float]] = []  # time.monotonic() and MB of all, every SAMPLE_S
         self._roots = [psutil.Process(root) for root in roots]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="memory", daemon=True)
@@ -29,6 +30,7 @@ class Memory:
                 processes, looked = self._everyone(), time.monotonic()
             sizes = [_resident_mb(process) for process in processes]
             self.peak_mb = max(self.peak_mb, sum(sizes))
+            self.samples.append((time.monotonic(), sum(sizes)))
             self.process_mb = max(self.process_mb, *sizes)
 
     def _everyone(self) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""Runs `sellerpulse` as its users do, in processes of its own, with the default settings."""
+"""Runs `sellerpulse` as its users do, in processes of its own, with default settings but for what a subject says."""
 
 import json
 import os
@@ -6,17 +6,21 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from bench.measured import SubjectFailed
+from bench.measured import SubjectFailed, Tables
 from bench.memory import Memory
+from streams.settings import PREFIX
 
 SELLERPULSE = Path(sys.executable).with_name("sellerpulse")
 LIMIT_S = 4 * 3600.0
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 30.0
+SERVED = r"is served at (\S+)$"  # what `clickhouse` prints
 
 _LAST_DAY = """SELECT toDate(max(event_time), 'UTC') FROM (
     SELECT event_time FROM order_events UNION ALL SELECT event_time FROM feedback_events
@@ -40,14 +44,18 @@ class Finished(NamedTuple):
 
 
 class Program:
-    """`sellerpulse` with these words, started in `folder`, for a `with` block; what still runs at its end is killed."""
+    """`sellerpulse` with these words, started in `folder`, for a `with` block; what still runs at its end is killed.
 
-    def __init__(self, *words: str, folder: Path) -> None:
+    `settings` are as in the environment, without their prefix: {"KAFKA__GROUP": "bench"}.
+    """
+
+    def __init__(self, *words: str, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         stem = f"{words[0]}-{time.monotonic_ns()}"
         self._output, self._errors = folder / f"{stem}.out", folder / f"{stem}.err"
         self._words = words
         # Settings come from the environment and from a file in the working folder: there is none here.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SELLERPULSE_")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        environment |= {f"{PREFIX}{name}": value for name, value in (settings or {}).items()}
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 [str(SELLERPULSE), *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
@@ -95,8 +103,7 @@ class Program:
         self.wait(STOPPED_WITHIN_S)
 
     def _ended(self, code: int) -> SubjectFailed:
-        tail = (self.log.strip().splitlines() or ["nothing said"])[-1]
-        return SubjectFailed(f"sellerpulse {self._words[0]} ended with exit code {code}: {tail}")
+        return SubjectFailed(f"sellerpulse {self._words[0]} ended with exit code {code}: {_why(self.log)}")
 
     def __enter__(self) -> Self:
         return self
@@ -113,20 +120,29 @@ class Program:
                 self._process.wait()
 
 
-def run(*words: str, folder: Path) -> Finished:
+def _why(log: str) -> str:
+    """The first exception that a JSON log tells of, else the last line."""
+    lines = log.strip().splitlines()
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            if exception := json.loads(line).get("exception"):
+                return str(exception).strip().splitlines()[-1]
+    return lines[-1] if lines else "nothing said"
+
+
+def run(*words: str, folder: Path, settings: Mapping[str, str] | None = None) -> Finished:
     """Run `sellerpulse` with these words until it ends by itself. Raises SubjectFailed."""
     started = time.monotonic()
-    with Program(*words, folder=folder) as program:
+    with Program(*words, folder=folder, settings=settings) as program:
         with Memory(program.pid) as memory:
             program.wait()
         seconds = time.monotonic() - started
         return Finished(program.output, seconds, memory.peak_mb, memory.process_mb)
 
 
-def tables(db: str, folder: Path) -> dict[str, int]:
-    """What subjects that read the same events must agree on: events kept, days, orders, and every column's bits."""
-    found: dict[str, int] = json.loads(run("sql", _TABLES, "--db", db, "--format", "JSONEachRow", folder=folder).output)
-    return found
+def tables(of: str, db: str, folder: Path) -> Tables:
+    """What subjects that read these events must agree on: events kept, days, orders, and every column's bits."""
+    return Tables(of, json.loads(run("sql", _TABLES, "--db", db, "--format", "JSONEachRow", folder=folder).output))
 
 
 def count(db: str, table: str, folder: Path) -> int:

@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
-from bench.measured import Measured, Run, Step, SubjectFailed
+from bench.measured import Measured, Run, Step, SubjectFailed, rate
 from bench.program import count, run, tables
 from bench.workload import Workload
 
 IN_ORDER, SHUFFLED = "replay in order", "replay shuffled"
+ROWS = (IN_ORDER, SHUFFLED)
 # every row is right as of 2025-06-30; 40.2 s (feed 36.0, drain 1.1, rows 3.1), 24,876 events/s
 _SUMMARY = re.compile(r"; ([\d.]+) s \((.+)\), [\d,]+ events/s$", re.MULTILINE)
 
@@ -32,8 +33,8 @@ def _replay(row: str, file: Path, events: int, folder: Path) -> Measured:
         raise SubjectFailed(f"no summary in what replay printed: {finished.output.strip()!r}")
     stages = {name: float(seconds) for name, seconds in (part.rsplit(" ", 1) for part in found[2].split(", "))}
     stages["start and exit"] = max(finished.seconds - float(found[1]), 0.0)
-    left, rows = tables(db, folder), count(db, "seller_daily", folder)
-    return Measured(
+    left, rows = tables("lines", db, folder), count(db, "seller_daily", folder)
+    return rate(
         row, events, finished.seconds, peak_mb=finished.peak_mb, process_mb=finished.process_mb,
         stages=stages, notes={"rows": rows}, tables=left,
     )  # fmt: skip

@@ -11,71 +11,43 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import replays, worker
-from bench.measured import Measured
+from bench.growth import grown
+from bench.measured import Measured, Unit, written
+from bench.targets import Rows, judged
 
-Rows = dict[str, list[Measured]]  # a line of the table -> its runs
-BASE = replays.IN_ORDER  # what others are held against
-
-
-class Target(NamedTuple):
-    """At least so many events a second, or such a share of `BASE`; at most so much memory, in 10^6 bytes."""
-
-    rate: float | None = None
-    share: float | None = None
-    peak_mb: float | None = None
-
-    def __str__(self) -> str:
-        parts = [
-            f"{self.rate:,.0f}/s" if self.rate is not None else "",
-            f"{self.share:.2f} x {BASE}" if self.share is not None else "",
-            f"{self.peak_mb:,.0f} MB" if self.peak_mb is not None else "",
-        ]
-        return ", ".join(part for part in parts if part)
-
-
-TARGETS = {
-    replays.IN_ORDER: Target(rate=25_000, peak_mb=2_500),
-    replays.SHUFFLED: Target(share=1 / 3),
-    worker.COMMITTED: Target(rate=20_000),
-    worker.ROWS: Target(rate=20_000),
-}
+BASE = worker.WHOLE  # what others are held against
 
 
 class Summary(NamedTuple):
-    """A line of the table. Memory is the greatest of all runs; `met` is None where there is no target."""
+    """A line of the table. Memory is the greatest of all runs; notes are medians.
 
-    rate: float
-    slowest: float
-    fastest: float
-    ratio: float | None
+    `times` is how many times as many events a second the whole job does; None where that makes no sense.
+    """
+
+    median: float
+    least: float
+    most: float
+    unit: Unit
+    times: float | None
     peak_mb: float | None
     process_mb: float | None
-    target: str
-    met: bool | None
+    notes: dict[str, float]
 
 
 def summaries(rows: Rows) -> dict[str, Summary]:
     """Every line, in the order in which they were first measured."""
-    base = median(run.rate for run in rows[BASE]) if BASE in rows else None
-    return {row: _summary(runs, base, TARGETS.get(row)) for row, runs in rows.items()}
+    base = median(run.value for run in rows[BASE]) if BASE in rows else None
+    return {row: _summary(runs, base) for row, runs in rows.items()}
 
 
-def _summary(runs: list[Measured], base: float | None, target: Target | None) -> Summary:
-    rates = [run.rate for run in runs]
-    rate = median(rates)
-    ratio = rate / base if base is not None else None
+def _summary(runs: list[Measured], base: float | None) -> Summary:
+    values, unit = [run.value for run in runs], runs[0].unit
+    middle = median(values)
+    times = base / middle if base is not None and unit == "events/s" else None
     peak = max((run.peak_mb for run in runs if run.peak_mb is not None), default=None)
     process = max((run.process_mb for run in runs if run.process_mb is not None), default=None)
-    met = _is_met(target, rate, ratio, peak) if target is not None else None
-    return Summary(rate, min(rates), max(rates), ratio, peak, process, str(target or ""), met)
-
-
-def _is_met(target: Target, rate: float, ratio: float | None, peak_mb: float | None) -> bool | None:
-    """None where the share of a line that was not measured is asked for."""
-    if target.share is not None and ratio is None:
-        return None
-    is_fast = rate >= (target.rate or 0) and (ratio or 0) >= (target.share or 0)
-    return is_fast and (target.peak_mb is None or (peak_mb is not None and peak_mb <= target.peak_mb))
+    noted = {name: median(run.notes.get(name, 0.0) for run in runs) for name in runs[0].notes}
+    return Summary(middle, min(values), max(values), unit, times, peak, process, noted)
 
 
 def shares(runs: list[Measured]) -> dict[str, float]:
@@ -86,37 +58,73 @@ def shares(runs: list[Measured]) -> dict[str, float]:
 
 
 def print_rows(console: Console, rows: Rows) -> None:
-    """The table, then where the time went."""
-    table = Table(caption="MB: the sum of all processes at their peak, and the largest process; of the worst run")
-    for column in ("subject", "events/s", "min - max", "ratio", "peak MB", "largest", "target", "met"):
-        table.add_column(column, justify="left" if column in ("subject", "target", "met") else "right", no_wrap=True)
+    """The table, the targets, then where the time went; nothing if nothing was measured."""
+    if not rows:
+        return
+    caption = "whole job is: so many times as fast. MB: all processes at their peak, and the largest; of the worst run"
+    table = Table(caption=caption)
+    for column in ("subject", "median", "min - max", "whole job is", "peak MB", "largest", "notes"):
+        table.add_column(
+            column, justify="left" if column in ("subject", "notes") else "right", no_wrap=column != "notes"
+        )
     for row, line in summaries(rows).items():
         table.add_row(
-            row, f"{line.rate:,.0f}", f"{line.slowest:,.0f} - {line.fastest:,.0f}", _number(line.ratio, ".2f"),
-            _number(line.peak_mb, ",.0f"), _number(line.process_mb, ",.0f"), line.target,
-            "" if line.met is None else "yes" if line.met else "no",
+            row, written(line.median, line.unit), _range(line), _number(line.times, ",.2f", " x"),
+            _number(line.peak_mb, ",.0f"), _number(line.process_mb, ",.0f"),
+            ", ".join(f"{name} {value:,g}" for name, value in line.notes.items()),
         )  # fmt: skip
     console.print(table)
-    for row, runs in rows.items():
-        if told := ", ".join(f"{stage} {share:.0%}" for stage, share in shares(runs).items()):
+    _print_targets(console, rows)
+    _print_growth(console, rows)
+    for row in (*worker.ROWS, *replays.ROWS):
+        if told := ", ".join(f"{stage} {share:.0%}" for stage, share in shares(rows.get(row, [])).items()):
             console.print(f"{row}, share of the time: {told}", highlight=False)
-    if worker.ROWS in rows:
+    if any(row in rows for row in worker.ROWS):
         console.print("A worker's calls of the sink (load, add_...) run beside its decoding: the sum may pass 100%.")
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _print_targets(console: Console, rows: Rows) -> None:
+    found = judged(rows)
+    if not found:
+        return
+    table = Table(title="targets")
+    for column in ("what", "measured", "target", "met"):
+        table.add_column(column, justify="right" if column in ("measured", "target") else "left", no_wrap=True)
+    for what, measured, target, met in found:
+        table.add_row(what, measured, target, "yes" if met else "no")
+    console.print(table)
 
 
-def write_results(file: Path, machine: Mapping[str, str], events: int, rows: Rows, failures: Mapping[str, str]) -> None:
+def _print_growth(console: Console, rows: Rows) -> None:
+    found = grown(rows)
+    if not found:
+        return
+    caption = "exponent: of the time over the size, from one size to the next, 1 is linear; x: the last to the first"
+    table = Table(title="growth", caption=caption)
+    for column in ("over", "sizes", "seconds until every row is right", "growth"):
+        table.add_column(column, no_wrap=True)
+    for series, line in found.items():
+        sizes, seconds = (" / ".join(f"{value:,.{n}f}" for value in values) for n, values in enumerate(line[:2]))
+        table.add_row(series, sizes, seconds, line.told(series))
+    console.print(table)
+
+
+def _range(line: Summary) -> str:
+    form = ",.0f" if line.unit in ("events/s", "MB") else ",.2f"
+    return f"{line.least:{form}} - {line.most:{form}}"
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else format(value, form) + unit
+
+
+def write_results(file: Path, about: Mapping[str, Any], rows: Rows, failures: Mapping[str, str]) -> None:
     """Everything measured, run by run."""
     lines: dict[str, Any] = {
-        row: {
-            **line._asdict(),
-            "shares": shares(rows[row]),
-            "runs": [asdict(run) | {"rate": run.rate} for run in rows[row]],
-        }
+        row: {**line._asdict(), "shares": shares(rows[row]), "runs": [asdict(run) for run in rows[row]]}
         for row, line in summaries(rows).items()
     }
-    told = {"machine": dict(machine), "events": events, "rows": lines, "failures": dict(failures)}
+    targets = [found._asdict() for found in judged(rows)]
+    series = {name: found._asdict() for name, found in grown(rows).items()}
+    told = {**about, "targets": targets, "growth": series, "rows": lines, "failures": dict(failures)}
     file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

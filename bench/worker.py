@@ -1,88 +1,131 @@
-"""Subject: one `sellerpulse worker` on a real broker, behind by all events when it starts.
+"""Subjects: one `sellerpulse worker` on a real broker, behind by all events when it starts, doing everything it does.
 
-The database is an embedded folder that `sellerpulse clickhouse` serves: a worker that holds the folder itself could
-not be asked when its rows are there. That server's memory counts; the broker's does not.
+Time runs from before the worker's process starts. The database is an embedded folder that `sellerpulse clickhouse`
+serves: a worker that holds the folder itself could not be asked when its rows are there. That server's memory counts;
+the broker's does not.
 """
 
 import ast
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.measured import Measured, Run, Step, SubjectFailed
+from bench.measured import Run, Step, SubjectFailed, Tables, rate
 from bench.memory import Memory
-from bench.program import LIMIT_S, Program, count, run, tables
+from bench.program import LIMIT_S, SERVED, Program, count, tables
+from bench.wire import Year
 from bench.workload import Workload
 from schemas.errors import Unavailable
 from schemas.events import TOPICS
+from schemas.rows import Standard
 from sink.connect import connect
 from sink.store import Store
 from streams.broker import Partition, Progress
-from streams.settings import Settings
-from tests.integration.broker import Broker, fetch
+from streams.settings import PREFIX, Settings, load_settings
 
-INGEST, COMMITTED, ROWS = "ingest to Kafka", "worker: all committed", "worker: all rows there"
+WHOLE, WHOLE_COMMITTED = "Sellerpulse whole job", "whole job: all committed"
+CATCHING, CATCHING_COMMITTED = "Sellerpulse catching up", "catching up: all committed"
+ROWS = (WHOLE, CATCHING)
+TWICE = 2  # as many records wait when it is to catch up
 POLL_S = 0.1
 
 
-def worker_on_kafka(work: Workload, folder: Path, step: Step) -> Run:
-    """Ingest everything; then a worker from its start until all is committed, and until all rows are right."""
-    with ExitStack() as stack:
-        step("starting Kafka")
-        fetch()
-        kafka = Broker(folder)
-        stack.callback(kafka.stop)
-        kafka.start()
-        run("topics", "create", "--kafka", kafka.bootstrap, folder=folder)
-        step(INGEST)
-        sent = run("ingest", str(work.ordered), "--kafka", kafka.bootstrap, folder=folder)
-        yield Measured(INGEST, work.events, sent.seconds, peak_mb=sent.peak_mb, process_mb=sent.process_mb)
-        step("worker on Kafka")
-        served = stack.enter_context(Program("clickhouse", "--db", "db", "--port", "0", folder=folder))
-        yield from _work(work, kafka.bootstrap, served, folder)
+class Done(NamedTuple):
+    """Seconds from the workers' start, and what they took; `rows` are how many rows there are."""
+
+    first_commit_s: float
+    committed_s: float
+    right_s: float
+    stopped_s: float
+    memory: Memory
+    worker_mb: float
+    stages: dict[str, float]
+    rows: int
+    tables: Tables
 
 
-def _work(work: Workload, bootstrap: str, served: Program, folder: Path) -> Run:
-    """A worker until its rows are there; then it is stopped, for what it logs about its stages at its end."""
-    url = served.printed(r"is served at (\S+)$")
-    progress = Progress(bootstrap, Settings().kafka.group, _partitions())
-    with closing(progress), closing(connect(url, create=False)) as store:
-        ends = {at: end for at, (_, end) in progress.ends().items()}
-        if (total := sum(ends.values())) != work.events:
-            raise SubjectFailed(f"the topics hold {total:,} records, not {work.events:,}")
-        started = time.monotonic()
-        words = ("worker", "--kafka", bootstrap, "--db", url, "--log-format", "json")
-        with Program(*words, folder=folder) as worker:
-            with Memory(worker.pid, served.pid) as memory, Memory(worker.pid) as alone:
-                first = _wait_for_commits(worker, progress, ends) - started
-                committed = time.monotonic() - started
-                _wait_for_rows(worker, store)
-                rows = time.monotonic() - started
-            asked_to_stop = time.monotonic()
-            worker.stop()
-            stopped = time.monotonic() - asked_to_stop
-            stages = stages_of(worker.log)
-    notes = {"first commit s": round(first, 1)}
-    yield Measured(COMMITTED, work.events, committed, notes=notes)
-    notes = {"rows": count(url, "seller_daily", folder), "worker MB": round(alone.peak_mb), "stop s": round(stopped, 1)}
-    yield Measured(
-        ROWS, work.events, rows, peak_mb=memory.peak_mb, process_mb=memory.process_mb, stages=stages, notes=notes,
-        tables=tables(url, folder),
+def whole_job(work: Workload, folder: Path, step: Step) -> Run:
+    """The events of the workload until all is committed, and until every row up to today is right."""
+    yield from _job(work, work.year(), (WHOLE_COMMITTED, WHOLE), folder, step)
+
+
+def catching_up(work: Workload, folder: Path, step: Step) -> Run:
+    """The same with twice as many."""
+    yield from _job(work, work.year(TWICE), (CATCHING_COMMITTED, CATCHING), folder, step)
+
+
+def _job(work: Workload, year: Year, names: tuple[str, str], folder: Path, step: Step) -> Run:
+    bootstrap = work.brokers.holding(year)
+    step(names[1])
+    done = work_off(bootstrap, year.events, folder)
+    yield rate(names[0], year.events, done.committed_s, notes={"first commit s": round(done.first_commit_s, 1)})
+    notes = {"rows": done.rows, "worker MB": round(done.worker_mb), "stop s": round(done.stopped_s, 1)}
+    yield rate(
+        names[1], year.events, done.right_s, peak_mb=done.memory.peak_mb, process_mb=done.memory.process_mb,
+        stages=done.stages, notes=notes, tables=done.tables,
     )  # fmt: skip
 
 
-def _partitions() -> list[Partition]:
+def work_off(
+    bootstrap: str, events: int, folder: Path, *, workers: int = 1, settings: Mapping[str, str] | None = None
+) -> Done:
+    """So many workers, of these settings, into a fresh database until every row is right; then they are stopped.
+
+    Raises SubjectFailed unless the topics hold so many events.
+    """
+    with ExitStack() as stack:
+        served = stack.enter_context(Program("clickhouse", "--db", "db", "--port", "0", folder=folder))
+        url = served.printed(SERVED)
+        said = {**(settings or {}), "KAFKA__GROUP": f"bench-{time.time_ns()}"}
+        progress = stack.enter_context(closing(Progress(bootstrap, said["KAFKA__GROUP"], partitions())))
+        store = stack.enter_context(closing(connect(url, create=False)))
+        ends = _ends(progress, events)
+        started = time.monotonic()
+        words = ("worker", "--kafka", bootstrap, "--db", url, "--log-format", "json")
+        at_work = [stack.enter_context(Program(*words, folder=folder, settings=said)) for _ in range(workers)]
+        pids = [worker.pid for worker in at_work]
+        with Memory(*pids, served.pid) as memory, Memory(*pids) as alone:
+            first = wait_for_commits(at_work, progress, ends) - started
+            committed = time.monotonic() - started
+            wait_for_rows(at_work, store, standard_of(said))
+            right = time.monotonic() - started
+        for worker in at_work:
+            worker.stop()
+        stopped = time.monotonic() - started - right
+        stages = stages_of("\n".join(worker.log for worker in at_work))
+        rows, left = count(url, "seller_daily", folder), tables(f"{events} on Kafka, {settings}", url, folder)
+    return Done(first, committed, right, stopped, memory, alone.peak_mb, stages, rows, left)
+
+
+def standard_of(said: Mapping[str, str]) -> Standard:
+    """What tells rows of these settings from others."""
+    environment = {f"{PREFIX}{name}": value for name, value in said.items()}
+    return load_settings(environ=environment).standard(judged=False)
+
+
+def _ends(progress: Progress, events: int) -> dict[Partition, int]:
+    ends = {at: end for at, (_, end) in progress.ends().items()}
+    if (total := sum(ends.values())) != events:
+        raise SubjectFailed(f"the topics hold {total:,} records, not {events:,}")
+    return ends
+
+
+def partitions() -> list[Partition]:
+    """All partitions of all topics of events."""
     return [(topic, n) for topic in TOPICS for n in range(Settings().kafka.partitions)]
 
 
-def _wait_for_commits(worker: Program, progress: Progress, ends: dict[Partition, int]) -> float:
+def wait_for_commits(workers: Sequence[Program], progress: Progress, ends: dict[Partition, int]) -> float:
     """Block until the group's committed offsets are the ends; the moment of its first commit."""
     deadline = time.monotonic() + LIMIT_S
     first: float | None = None
     while True:
-        worker.check()
+        for worker in workers:
+            worker.check()
         with suppress(Unavailable):  # while the broker makes its topic of offsets
             committed = progress.committed()
             if first is None and any(committed.values()):
@@ -94,11 +137,12 @@ def _wait_for_commits(worker: Program, progress: Progress, ends: dict[Partition,
         time.sleep(POLL_S)
 
 
-def _wait_for_rows(worker: Program, store: Store) -> None:
+def wait_for_rows(workers: Sequence[Program], store: Store, standard: Standard) -> None:
     """Block until no account's rows lag its events or the as-of day."""
-    standard, deadline = Settings().standard(judged=False), time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
-        worker.check()
+        for worker in workers:
+            worker.check()
         asked = time.monotonic()
         as_of = store.as_of()
         if as_of is not None and not store.behind(as_of, standard):
@@ -121,6 +165,4 @@ def stages_of(log: str) -> dict[str, float]:
             _, told, stages = json.loads(line).get("message", "").rpartition("; seconds: ")
             if told:
                 seconds.update(ast.literal_eval(stages))
-    if not seconds:
-        raise SubjectFailed("the worker logged no seconds by stage at its end")
     return dict(seconds)
