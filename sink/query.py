@@ -20,7 +20,8 @@ from schemas.rows import AccountId
 # async_insert is on by default in this version, and batches are ours; lists of accounts are long; what a server's
 # profile may have changed would change rows.
 SETTINGS = {"max_query_size": 64 << 20, "join_use_nulls": 0}
-WRITE_SETTINGS = SETTINGS | {"async_insert": 0}
+# What comes twice in an insert is seen by FINAL and by merges all the same: a quarter of its time is saved.
+WRITE_SETTINGS = SETTINGS | {"async_insert": 0, "optimize_on_insert": 0}
 # Code of an exception that says nothing about our statement: timeouts, memory, too many parts, network, disk full, or
 # that the statement was stopped.
 _PASSING = frozenset((3, 159, 173, 201, 202, 209, 210, 236, 241, 242, 243, 252, 279, 319, 394, 425, 439, 999))

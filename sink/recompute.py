@@ -57,19 +57,12 @@ def recompute(terms: Terms, accounts: str, *, first: int, as_of: int, epoch: int
     version = "" if epoch is None else f", bitOr(bitShiftLeft(toUInt64({epoch}), 40), events)"
     metrics = snapshot_sql(terms)
     columns = ",\n    ".join(_typed(metric.type, metrics[metric.name]) for metric in METRICS)
-    sums = ",\n    ".join(f"sum({counter.name}) OVER by_day AS {counter.name}" for counter in COUNTERS)
     return f"""
 WITH if(shown.1 = 0, -1, shown.1) AS cs_shown_week,
     shown.2 AS cs_shown_conversations, shown.3 AS cs_shown_solved
 SELECT seller_id, marketplace_id, toDate(day){version},
     {columns}
-FROM (
-    SELECT account, seller_id, marketplace_id, day, toUInt64(events) AS events,
-    toInt64(max(latest) OVER by_day) AS last_event_time,
-    {sums}
-    FROM ({_days(terms, accounts, first, as_of)})
-    WINDOW by_day AS (PARTITION BY account ORDER BY day)
-) AS rows
+FROM ({_rows(terms, accounts, first, as_of)}) AS rows
 LEFT ANY JOIN ({_evaluations(terms, accounts, as_of)}) AS evaluated
 ON rows.account = evaluated.account AND (rows.day - (rows.day - {MONDAY}) % 7) = evaluated.monday"""
 
@@ -83,44 +76,69 @@ def _typed(clickhouse_type: str, expression: str) -> str:
     return expression
 
 
-# --- rows before they are summed up --------------------------------------------------------------------------
+# --- rows: counters summed up, day by day --------------------------------------------------------------------
 
 
-def _days(terms: Terms, accounts: str, first: int, as_of: int) -> str:
-    """A row for each of an account's days: the steps of every counter, the latest event, events in all.
+def _rows(terms: Terms, accounts: str, first: int, as_of: int) -> str:
+    """Every day of every account with its counters and its latest event.
 
     What happened before `first` is put on that day: the sums from there on are the same.
     """
-    counters = ", ".join(f"sumIf(step, counter = {i}) AS {counter.name}" for i, counter in enumerate(COUNTERS))
+    names = [counter.name for counter in COUNTERS]
+    sums = ",\n    ".join(f"anyIf(by_day, counter = {i}) AS {name}_sums" for i, name in enumerate(names))
+    # An account whose counter never moved has no sums of it.
+    dense = ",\n    ".join(f"{_to_the_left(f'{name}_sums')} AS {name}" for name in names)
     return f"""
-SELECT account, day, {counters},
-    max(latest) AS latest, max(events) AS events,
-    anyIf(seller, counter = -1) AS seller_id, anyIf(marketplace, counter = -1) AS marketplace_id
-FROM (
-    SELECT account, greatest(day, {first}) AS day, counter, step,
-        0 AS latest, 0 AS events, '' AS seller, '' AS marketplace
-    FROM ({_steps(terms, _changes(terms, accounts), as_of)})
-    UNION ALL
-    SELECT account, at.1 AS day, toInt8(-1) AS counter, toInt32(0) AS step, at.2 AS latest, events, seller, marketplace
-    FROM ({_every_day(accounts, first, as_of)}) ARRAY JOIN days AS at
-) GROUP BY account, day"""
+SELECT * FROM (
+    SELECT account, seller AS seller_id, marketplace AS marketplace_id, toUInt64(events) AS events,
+        range({as_of} + 1 - size, {as_of} + 1) AS day, {_to_the_left("latest")} AS last_event_time,
+        {dense}
+    FROM ({_every_day(accounts, first, as_of)}) AS every
+    LEFT ANY JOIN (
+        SELECT account, {sums} FROM ({_sums(terms, accounts, first, as_of)}) GROUP BY account
+    ) AS counted ON every.account = counted.account
+) ARRAY JOIN day, last_event_time, {", ".join(names)}"""
+
+
+def _to_the_left(sums: str) -> str:
+    """Values of the last days as values of all `size` of them."""
+    return f"arrayConcat(arrayWithConstant(toUInt32(size - length({sums})), toInt64(0)), {sums})"
+
+
+def _sums(terms: Terms, accounts: str, first: int, as_of: int) -> str:
+    """The sums of every counter that moved, one a day from its first step to the as-of day."""
+    return f"""
+SELECT account, counter, {_every("moves.1", "arrayCumSum(moves.2)", as_of)} AS by_day FROM (
+    SELECT account, counter, arraySort(groupArray((greatest(day, {first}), step))) AS moves
+    FROM ({_steps(terms, _changes(terms, accounts, as_of), as_of)}) GROUP BY account, counter
+)"""
 
 
 def _every_day(accounts: str, first: int, as_of: int) -> str:
-    """The days that accounts have a row for, each with the latest event on it."""
+    """Accounts that have rows, for how many days, with the latest event by the end of each; how many events in all."""
     each = " UNION ALL ".join(
         f"SELECT {_ACCOUNT}, seller_id, marketplace_id, {_ms('event_time')} AS t FROM {table} FINAL WHERE {accounts}"
         for table in ("stored_order_events", "stored_feedback_events", "stored_survey_events")
     )
     return f"""
-SELECT account, any(seller) AS seller, any(marketplace) AS marketplace, sum(n) AS events,
-    arrayMap(day -> (toInt32(day), toInt64(0)), range(greatest(min(day), {first}), {as_of} + 1)) AS quiet,
-    arrayConcat(quiet, groupArrayIf((greatest(day, {first}), latest), day <= {as_of})) AS days
+SELECT account, seller, marketplace, events, {as_of} + 1 - days[1].1 AS size,
+    {_every("days.1", "days.2", as_of)} AS latest
 FROM (
-    SELECT account, any(seller_id) AS seller, any(marketplace_id) AS marketplace,
-        {_day("t")} AS day, max(t) AS latest, count() AS n
-    FROM ({each}) GROUP BY account, day
-) GROUP BY account"""
+    SELECT account, any(seller) AS seller, any(marketplace) AS marketplace, sum(n) AS events,
+        arraySort(groupArrayIf((greatest(day, {first}), latest), day <= {as_of})) AS days
+    FROM (
+        SELECT account, any(seller_id) AS seller, any(marketplace_id) AS marketplace,
+            {_day("t")} AS day, max(t) AS latest, count() AS n
+        FROM ({each}) GROUP BY account, day
+    ) GROUP BY account HAVING notEmpty(days)
+)"""
+
+
+def _every(days: str, values: str, as_of: int) -> str:
+    """Values of some days, sorted, of which equal ones may be several, as values of every day up to the as-of day."""
+    until = f"arrayPushBack(arrayPopFront({days}), {as_of} + 1)"
+    return f"""arrayFlatten(arrayMap(
+        (value, day, next) -> arrayWithConstant(toUInt32(next - day), toInt64(value)), {values}, {days}, {until}))"""
 
 
 def _steps(terms: Terms, changes: str, as_of: int) -> str:
@@ -140,12 +158,12 @@ WHERE day <= {as_of}"""
 # --- what stories say ----------------------------------------------------------------------------------------
 
 
-def _changes(terms: Terms, accounts: str) -> str:
+def _changes(terms: Terms, accounts: str, as_of: int) -> str:
     """What stories say anew or no more: `amount` more of a fact, dated `dated`, in the rows `since` that day."""
     return f"""
 SELECT account, fact, at.1 AS since, intDiv(said, 8) AS dated, sum(at.2 * toInt32(said % 8)) AS amount
 FROM ({_orders(terms, accounts)}) ARRAY JOIN [(start, 1), (until, -1)] AS at
-GROUP BY account, fact, since, dated HAVING amount != 0
+WHERE since <= {as_of} GROUP BY account, fact, since, dated HAVING amount != 0
 UNION ALL
 {_surveys(accounts)}"""
 

@@ -26,7 +26,7 @@ from streams.port import Sink
 
 HEAT_EVENTS = 50_000  # stored events that a flush has time to load
 HEAT_ACCOUNTS = 2_000
-ROWS_A_SLICE = 150_000
+ROWS_A_SLICE = 200_000
 EVENTS_A_SLICE = 400_000  # a statement takes about 1 KB of memory for each
 ACCOUNTS_A_SLICE = 500, 4_000  # at first, and at most
 RECENT_DAYS = 7  # accounts that lag for no more are not computed together with those that lag for longer
