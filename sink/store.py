@@ -17,7 +17,7 @@ from schemas.rows import AccountId, DailyRows, Loaded, Mark, Standard, Stored
 from sink.ledger import Ledger
 from sink.query import WRITE_SETTINGS, converted, in_list
 from sink.recompute import recompute
-from streams.core.metrics import METRICS, Terms
+from streams.core.metrics import METRIC_BY_NAME, METRICS, Terms
 
 Array = npt.NDArray[Any]
 
@@ -106,15 +106,17 @@ class Store(Ledger):
         )
         return {(seller, marketplace): count for seller, marketplace, count in rows}
 
-    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
-        """The rows of these accounts from day `first` on, values as `snapshot` gives them."""
-        columns = ", ".join(f"{_READ.get(metric.type, '{}').format(metric.name)}" for metric in METRICS)
+    def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
+        """These columns of the rows of these accounts from day `first` on, values as `snapshot` gives them."""
+        metrics = [METRIC_BY_NAME[name] for name in columns]
+        read = "".join(f", {_READ.get(metric.type, '{}').format(metric.name)}" for metric in metrics)
         table = self.query_arrow(
-            f"""SELECT {_KEY}, toInt32(day), {columns} FROM stored_seller_daily FINAL
-            WHERE ({_KEY}) IN ({in_list(accounts)}) AND day >= toDate({max(int(first), 0)}) ORDER BY {_KEY}, day"""
+            f"""SELECT {_KEY}, toInt32(day){read} FROM stored_seller_daily FINAL
+            WHERE ({_KEY}) IN ({in_list(accounts)}) AND day >= toDate({max(int(first), 0)}) ORDER BY {_KEY}, day
+            SETTINGS optimize_move_to_prewhere_if_final = 1"""  # the conditions are on the key alone
         )
-        sellers, markets, days, *metrics = table.columns
-        known = {metric.name: _numpy(values) for metric, values in zip(METRICS, metrics, strict=True)}
+        sellers, markets, days, *values = table.columns
+        known = {metric.name: _numpy(of_metric) for metric, of_metric in zip(metrics, values, strict=True)}
         return DailyRows.of(sellers.to_pylist(), markets.to_pylist(), known | {"day": _numpy(days)})
 
     def add_gone(self, account: AccountId, days: range, version: int) -> None:

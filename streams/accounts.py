@@ -23,11 +23,11 @@ class HotAccounts:
         self._accounts: dict[AccountId, Account] = {}  # those touched last are last
         self._sizes: dict[AccountId, int] = {}
 
-    def put(self, account: Account, mark: Mark | None, floor: int = FOREVER) -> None:
+    def put(self, account: Account, mark: Mark | None) -> None:
         """One more account."""
         key = account.id
         self._accounts[key], self.marks[key] = account, mark
-        self.floors[key] = min(floor, account.first_day, first_row(mark))
+        self.floors[key] = min(account.first_day, first_row(mark))
         self._sizes[key] = 0
         self.touch(key)
 

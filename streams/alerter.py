@@ -9,7 +9,7 @@ import orjson
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
 from streams.core.evidence import Evidence
-from streams.core.rules import Rule
+from streams.core.rules import Rule, columns_of
 from streams.following import Written
 from streams.intake import Outgoing
 from streams.pipeline import Pipeline
@@ -21,8 +21,8 @@ TOPIC = "alerts"
 class AlertStore(Protocol):
     """What alerts need of a store. Calls block."""
 
-    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
-        """The rows of these accounts from day `first` on."""
+    def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
+        """These columns of the rows of these accounts from day `first` on."""
 
     def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
         """Alerts in their latest state."""
@@ -49,7 +49,7 @@ class Alerter:
         day, versions = written.as_of, written.versions
         rows = written.latest
         if rows is None:
-            rows = await pipeline.call(store.rows, list(versions), day)
+            rows = await pipeline.call(store.rows, list(versions), day, columns_of(self._rules))
         book = self._book_of(pipeline)
         if unknown := book.unknown(versions):
             book.learn(unknown, await pipeline.call(store.alerts, unknown, True))

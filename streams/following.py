@@ -99,7 +99,10 @@ class Follower:
     # --- hot accounts ------------------------------------------------------------------------------------
 
     async def heat(self, touched: Iterable[AccountId]) -> None:
-        """Take accounts into memory, as many as a flush has time for; a new one has nothing to load."""
+        """Take accounts into memory, as many as a flush has time for; a new one has nothing to load.
+
+        One that lags is settled first: its rows are to be computed anyway.
+        """
         if self._stored is None:
             self._stored = set(await self._call(self.sink.accounts, *self.tenure[2:]))
         cold = []
@@ -107,7 +110,8 @@ class Follower:
             if key in self.hot:
                 self.hot.touch(key)
             elif key in self._stored:
-                cold.append(key)
+                if key not in self.lagging:
+                    cold.append(key)
             else:
                 self.hot.put(Account(key, self.terms_of(key[1])), None)
                 self._stored.add(key)
@@ -128,8 +132,7 @@ class Follower:
         return chosen
 
     def _take_in(self, account: Account, mark: Mark | None) -> None:
-        lag = self.lagging.pop(account.id, None)
-        self.hot.put(account, mark, lag.floor if lag else FOREVER)
+        self.hot.put(account, mark)
         if mark is not None and mark.checksum == account.checksum and self._is_ours(mark):
             account.restate(mark.as_of)  # its rows are written: only what changes from here on is news
             if mark.as_of == self.as_of:

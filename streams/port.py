@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from schemas.errors import Unavailable
 from schemas.events import Topic
-from schemas.rows import AccountId, DailyRows, Loaded, Mark, Rejected, Standard, Stored
+from schemas.rows import AccountId, Loaded, Mark, Rejected, Standard, Stored
 from streams.core.metrics import Array, Terms
 from streams.intake import Partition
 
@@ -52,9 +52,6 @@ class Sink(Protocol):
 
     def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
         """Write the rows of these accounts from day `first` to `as_of` as their stored events give them."""
-
-    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
-        """The rows of these accounts from day `first` on, values as `snapshot` gives them."""
 
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, so many for each account."""

@@ -15,7 +15,7 @@ from streams.accounts import restore
 from streams.alerts import change_of, judged, new_alert, resolved, value_of
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms
-from streams.core.rules import OTHER_RULES, Rule, Run, Verdicts, history, judge
+from streams.core.rules import OTHER_RULES, Rule, Run, Verdicts, columns_of, history, judge
 from streams.following import Written
 from streams.pipeline import Pipeline
 
@@ -25,8 +25,8 @@ R = TypeVar("R", AlertRow, AlertChange)
 class AlertStore(Protocol):
     """What this needs of a store; every write may be repeated. Calls block."""
 
-    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
-        """The rows of these accounts from day `first` on."""
+    def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
+        """These columns of the rows of these accounts from day `first` on."""
 
     def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
         """All that is stored of these accounts; if only what is `troubled`, at least that."""
@@ -73,7 +73,7 @@ def rewrite(
         return
     alerts: list[AlertRow] = []
     changes: list[AlertChange] = []
-    for alert, of_alert in _that_were(store, rules, terms_of, store.rows(accounts, 0), version):
+    for alert, of_alert in _that_were(store, rules, terms_of, store.rows(accounts, 0, columns_of(rules)), version):
         alerts.append(alert)
         changes += of_alert
     before = [alert for alert in store.alerts(accounts) if alert.rule not in OTHER_RULES]

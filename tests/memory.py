@@ -120,19 +120,16 @@ class MemoryStore:
         rows = {(row["seller_id"], row["marketplace_id"], row["day"]): row for row in self.seller_daily()}
         return {key: row for key, row in rows.items() if key[:2] in accounts}
 
-    def rows(self, accounts: Sequence[AccountId], first: int) -> DailyRows:
-        """The rows of these accounts from day `first` on, values as `snapshot` gives them."""
+    def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
+        """These columns of the rows of these accounts from day `first` on, values as `snapshot` gives them."""
         wanted = set(accounts)
         shown = [
             (key, *row)
             for key, (_, row) in sorted(self._daily.items(), key=lambda item: item[0])
             if row is not None and key[:2] in wanted and key[2] >= first
         ]
-        columns = {
-            name: np.array([columns[name][i] for _, columns, i in shown])
-            for name in ("day", *(metric.name for metric in METRICS))
-        }
-        return DailyRows.of([key[0] for key, *_ in shown], [key[1] for key, *_ in shown], columns)
+        known = {name: np.array([written[name][i] for _, written, i in shown]) for name in ("day", *columns)}
+        return DailyRows.of([key[0] for key, *_ in shown], [key[1] for key, *_ in shown], known)
 
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version` and every metric."""

@@ -96,6 +96,14 @@ def addends(text: str) -> list[str]:
     return [term.strip() for term in text.split("+")]
 
 
+def columns_of(rules: Iterable[Rule]) -> list[str]:
+    """The columns that rules look at."""
+    found: dict[str, None] = {}
+    for condition in (condition for rule in rules for condition in rule.conditions):
+        found |= dict.fromkeys((condition.metric, *(column for text in condition.minimum for column in addends(text))))
+    return list(found)
+
+
 def _rule(
     name: str, metric: str, comparison: Comparison, threshold: float, severity: Severity, **minimum: float
 ) -> Rule:

@@ -114,7 +114,7 @@ def test_rows_are_read_back_as_they_were_computed(store: Store) -> None:
     events = [order("1"), feedback("2", rating=2), survey("3"), order("1", seller_id="A")]
     put(store, *events)
     store.recompute(accounts_of(events), Terms(cs_min_responses=1), first=0, as_of=DAY + 8, epoch=1)
-    rows = store.rows([("S", "M"), ("A", "M"), ("nobody", "M")], DAY + 1)
+    rows = store.rows([("S", "M"), ("A", "M"), ("nobody", "M")], DAY + 1, [metric.name for metric in METRICS])
     assert (rows.accounts, rows.sizes) == ([("A", "M"), ("S", "M")], [8, 8])
     assert rows.columns["day"].tolist() == [*range(DAY + 1, DAY + 9)] * 2
     assert rows.columns.keys() == {"day", *(metric.name for metric in METRICS)}
