@@ -267,7 +267,7 @@ class Follower:
         """Have rows of lagging accounts computed, of as many as one statement should; judged, then marked."""
         as_of = self.as_of
         assert as_of is not None
-        keys = self._next_ones()
+        keys = self._next_ones(as_of)
         stored = await self._call(self.sink.stored, keys)
         marks = await self._call(self.sink.marks, keys)
         firsts = self._slice_of(keys, stored, marks, as_of)
@@ -284,10 +284,11 @@ class Follower:
         for key in firsts:
             del self.lagging[key]
 
-    def _next_ones(self) -> list[AccountId]:
-        """Lagging accounts, those that lag least first."""
+    def _next_ones(self, as_of: int) -> list[AccountId]:
+        """Lagging accounts, those that lag for few days first; neighbours together, because tables are read by range."""
         if not self._queue:
-            self._queue.extend(sorted(self.lagging, key=lambda key: -self.lagging[key].first))
+            recent = as_of - RECENT_DAYS
+            self._queue.extend(sorted(self.lagging, key=lambda key: (self.lagging[key].first <= recent, key)))
         keys: list[AccountId] = []
         while self._queue and len(keys) < self._slice:
             key = self._queue.popleft()

@@ -33,7 +33,7 @@ from streams.port import Sink, patiently
 
 log = logging.getLogger(__name__)
 
-FLUSH_EVENTS = 50_000  # enough for a flush; what waits beyond twice that holds the agents back
+FLUSH_EVENTS = 25_000  # enough for a flush; what waits beyond twice that holds the agents back
 LINGER_S = 0.2  # what a flush waits for company: parts of a table are better few
 NEAR_EVENTS = 5_000  # fewer in a flush: the head of the topics is near
 FAR_EVENTS = 100_000  # more are waiting: no account is worth loading
