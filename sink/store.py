@@ -65,6 +65,11 @@ class Store(Ledger):
                 found[seller, marketplace] = Stored(*sums)
         return found
 
+    def sizes(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, tuple[int, int]]:
+        """How many events accounts of these partitions have, one that came twice perhaps twice, and the first's day."""
+        rows = self._rows(f"SELECT {_KEY}, events, first_day FROM ({_sums(_where(partitions, owned))})")
+        return {(seller, marketplace): (events, first_day) for seller, marketplace, events, first_day in rows}
+
     def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:
         """The marks of these accounts, as far as they have one."""
         found: dict[AccountId, Mark] = {}

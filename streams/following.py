@@ -28,7 +28,7 @@ HEAT_EVENTS = 50_000  # stored events that a flush has time to load
 HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 200_000
 EVENTS_A_SLICE = 400_000  # a statement takes about 1 KB of memory for each
-ACCOUNTS_A_SLICE = 500, 4_000  # at first, and at most
+ACCOUNTS_A_SLICE = 4_000
 RECENT_DAYS = 7  # accounts that lag for no more are not computed together with those that lag for longer
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Follower:
         self._call, self._judge = call, judge
         self._stored: set[AccountId] | None = None  # accounts that have events in the sink; None: not asked yet
         self._queue: deque[AccountId] = deque()  # lagging ones, in the order in which they are settled
-        self._slice = ACCOUNTS_A_SLICE[0]
+        self._sizes: dict[AccountId, tuple[int, int]] = {}  # of stored accounts: events, first day
         self._marks_written = count(marks_written + 1)
 
     # --- hot accounts ------------------------------------------------------------------------------------
@@ -267,10 +267,10 @@ class Follower:
         """Have rows of lagging accounts computed, of as many as one statement should; judged, then marked."""
         as_of = self.as_of
         assert as_of is not None
-        keys = self._next_ones(as_of)
+        keys = await self._next_ones(as_of)
         stored = await self._call(self.sink.stored, keys)
         marks = await self._call(self.sink.marks, keys)
-        firsts = self._slice_of(keys, stored, marks, as_of)
+        firsts = {key: self._first(key, marks.get(key), stored[key]) for key in keys}
         for key in firsts:
             floor = min(self.lagging[key].floor, first_row(marks.get(key)))
             if floor < stored[key].first_day:
@@ -284,36 +284,27 @@ class Follower:
         for key in firsts:
             del self.lagging[key]
 
-    def _next_ones(self, as_of: int) -> list[AccountId]:
-        """Lagging accounts, those that lag for few days first; neighbours together, because tables are read by range."""
+    async def _next_ones(self, as_of: int) -> list[AccountId]:
+        """Lagging accounts, as many as make a slice: neighbours, as tables are read by range."""
         if not self._queue:
+            self._sizes = await self._call(self.sink.sizes, *self.tenure[2:])
             recent = as_of - RECENT_DAYS
             self._queue.extend(sorted(self.lagging, key=lambda key: (self.lagging[key].first <= recent, key)))
         keys: list[AccountId] = []
-        while self._queue and len(keys) < self._slice:
+        rows = events = 0
+        while self._queue and len(keys) < ACCOUNTS_A_SLICE and rows < ROWS_A_SLICE and events < EVENTS_A_SLICE:
             key = self._queue.popleft()
             if key in self.lagging:
+                size, first_day = self._sizes.get(key, (0, as_of))  # of this moment or before: near enough
+                rows += max(as_of + 1 - max(first_day, self.lagging[key].first), 0)
+                events += size
                 keys.append(key)
         return keys
 
-    def _slice_of(
-        self, keys: list[AccountId], stored: Mapping[AccountId, Stored], marks: Mapping[AccountId, Mark], as_of: int
-    ) -> dict[AccountId, int]:
-        """Of these accounts those that make a slice, one at least, each with the day from which its rows lag."""
-        firsts: dict[AccountId, int] = {}
-        rows = events = 0
-        for n, key in enumerate(keys):
-            known, mark = stored[key], marks.get(key)
-            first = min(self.lagging[key].first, mark.as_of + 1) if mark and self._is_ours(mark) else 0
-            first = max(first, known.first_day)
-            rows, events = rows + max(as_of + 1 - first, 0), events + known.events
-            if firsts and (rows > ROWS_A_SLICE or events > EVENTS_A_SLICE):
-                self._queue.extendleft(reversed(keys[n:]))
-                self._slice = len(firsts)
-                return firsts
-            firsts[key] = first
-        self._slice = min(2 * self._slice, ACCOUNTS_A_SLICE[1])
-        return firsts
+    def _first(self, key: AccountId, mark: Mark | None, stored: Stored) -> int:
+        """The day from which an account's rows lag."""
+        first = min(self.lagging[key].first, mark.as_of + 1) if mark and self._is_ours(mark) else 0
+        return max(first, stored.first_day)
 
     async def _compute(self, firsts: Mapping[AccountId, int], as_of: int) -> None:
         def alike(key: AccountId) -> tuple[int, bool]:
@@ -324,8 +315,8 @@ class Follower:
             accounts = sorted(group)
             first = min(firsts[key] for key in accounts)
             if first <= as_of:
-                epoch, terms = self.tenure.epoch, self.terms_of(accounts[0][1])
-                recompute = partial(self.sink.recompute, first=first, as_of=as_of, epoch=epoch)
+                terms = self.terms_of(accounts[0][1])
+                recompute = partial(self.sink.recompute, first=first, as_of=as_of, epoch=self.tenure.epoch)
                 await self._call(recompute, accounts, terms)
 
     # --- both --------------------------------------------------------------------------------------------

@@ -47,6 +47,9 @@ class Sink(Protocol):
     def stored(self, accounts: Sequence[AccountId]) -> dict[AccountId, Stored]:
         """How much is stored of these accounts, as far as anything is."""
 
+    def sizes(self, partitions: int, owned: Iterable[int]) -> dict[AccountId, tuple[int, int]]:
+        """How many events accounts of these partitions have, roughly, and the day of the first."""
+
     def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:
         """The marks of these accounts, as far as they have one."""
 

@@ -91,6 +91,13 @@ class MemoryStore:
             if account in accounts
         }
 
+    def sizes(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, tuple[int, int]]:
+        """How many events accounts of these partitions have, and the first's day."""
+        return {
+            account: (len(events), _first_day(events))
+            for account, events in self._of_partitions(partitions, owned).items()
+        }
+
     def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:
         """The marks of these accounts, as far as they have one."""
         return self.load(accounts).marks

@@ -108,6 +108,11 @@ def test_what_is_stored_of_accounts(store: Store) -> None:
         ("T", "M"): (1, DAY),
     }
     assert store.behind(DAY, Standard(7)).keys() == found.keys()
+    sizes = store.sizes()
+    assert sizes.keys() == found.keys()
+    assert sizes["T", "M"] == (1, DAY)
+    assert sizes["S", "M"][0] >= 2
+    assert sizes["S", "M"][1] == DAY - 1
 
 
 def test_rows_are_read_back_as_they_were_computed(store: Store) -> None:
