@@ -149,12 +149,20 @@ class Store(Ledger):
             ),
         )
 
-    def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AccountId]:
-        """The accounts of these partitions, of so many, that have events."""
+    def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, int | None]:
+        """The accounts of these partitions, of so many, that have events.
+
+        Each with its first day that has a row, as far as its mark tells of one.
+        """
         each = " UNION ALL ".join(
             f"SELECT DISTINCT {_KEY} FROM {t}{_where(partitions, owned)}" for t in EVENT_TABLES.values()
         )
-        return [(seller, marketplace) for seller, marketplace in self._rows(f"SELECT DISTINCT {_KEY} FROM ({each})")]
+        rows = self._rows(
+            f"""SELECT e.seller_id, e.marketplace_id, m.version > 0 AND m.first_day <= m.as_of, m.first_day
+            FROM (SELECT DISTINCT {_KEY} FROM ({each})) AS e
+            LEFT JOIN ({_MARKS}) AS m ON m.seller_id = e.seller_id AND m.marketplace_id = e.marketplace_id"""
+        )
+        return {(seller, market): first_day if has_rows else None for seller, market, has_rows, first_day in rows}
 
     def behind(
         self,

@@ -12,22 +12,21 @@ from streams.core.stories import FACT_OF_TOPIC, AnyFact
 class HotAccounts:
     """Accounts in memory, of which the one touched longest ago goes first when they outgrow a budget of bytes.
 
-    With each account: its mark, if it has one, and the day before which nobody can have written a row of it.
+    With each account the day before which nobody can have written a row of it.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.bytes = 0
-        self.marks: dict[AccountId, Mark | None] = {}
         self.floors: dict[AccountId, int] = {}
         self._accounts: dict[AccountId, Account] = {}  # those touched last are last
         self._sizes: dict[AccountId, int] = {}
 
-    def put(self, account: Account, mark: Mark | None) -> None:
-        """One more account."""
+    def put(self, account: Account, first_row: int) -> None:
+        """One more account, with the first day that has a row as far as is noted."""
         key = account.id
-        self._accounts[key], self.marks[key] = account, mark
-        self.floors[key] = min(account.first_day, first_row(mark))
+        self._accounts[key] = account
+        self.floors[key] = min(account.first_day, first_row)
         self._sizes[key] = 0
         self.touch(key)
 
@@ -39,7 +38,7 @@ class HotAccounts:
 
     def drop(self, key: AccountId) -> None:
         """The account leaves memory."""
-        del self._accounts[key], self.marks[key], self.floors[key]
+        del self._accounts[key], self.floors[key]
         self.bytes -= self._sizes.pop(key)
 
     def surplus(self) -> Iterator[AccountId]:

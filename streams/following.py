@@ -91,7 +91,7 @@ class Follower:
         self.counts: Counter[str] = Counter()
         self.seconds: dict[str, float] = defaultdict(float)
         self._call, self._judge = call, judge
-        self._stored: set[AccountId] | None = None  # accounts that have events in the sink; None: not asked yet
+        self._first_rows: dict[AccountId, int] = {}  # of stored accounts: the first day of a row, as far as is noted
         self._queue: deque[AccountId] = deque()  # lagging ones, in the order in which they are settled
         self._sizes: dict[AccountId, tuple[int, int]] = {}  # of stored accounts: events, first day
         self._marks_written = count(marks_written + 1)
@@ -103,18 +103,16 @@ class Follower:
 
         One that lags is settled first: its rows are to be computed anyway.
         """
-        if self._stored is None:
-            self._stored = set(await self._call(self.sink.accounts, *self.tenure[2:]))
         cold = []
         for key in touched:
             if key in self.hot:
                 self.hot.touch(key)
-            elif key in self._stored:
+            elif key in self._first_rows:
                 if key not in self.lagging:
                     cold.append(key)
             else:
-                self.hot.put(Account(key, self.terms_of(key[1])), None)
-                self._stored.add(key)
+                self.hot.put(Account(key, self.terms_of(key[1])), FOREVER)
+                self._first_rows[key] = FOREVER
         if cold and (chosen := await self._light_ones(cold[:HEAT_ACCOUNTS])):
             loaded = await self._call(self.sink.load, chosen)
             for key, account in restore(chosen, loaded, self.terms_of).items():
@@ -132,7 +130,7 @@ class Follower:
         return chosen
 
     def _take_in(self, account: Account, mark: Mark | None) -> None:
-        self.hot.put(account, mark)
+        self.hot.put(account, self._first_rows[account.id])
         if mark is not None and mark.checksum == account.checksum and self._is_ours(mark):
             account.restate(mark.as_of)  # its rows are written: only what changes from here on is news
             if mark.as_of == self.as_of:
@@ -145,14 +143,14 @@ class Follower:
 
     async def cool(self, accounts: Iterable[AccountId]) -> None:
         """Accounts leave memory; if rows of theirs are not written yet, they lag."""
-        known: dict[AccountId, int] = {}
+        late = []
         for key in accounts:
             if key in self.changed:
                 self.changed.discard(key)
                 self.lagging[key] = Lag(0, self.hot.floors[key])
-                known[key] = first_row(self.hot.marks[key])
+                late.append(key)
             self.hot.drop(key)
-        await self._note_floors(known)
+        await self._note_floors(late)
 
     async def bury(self, accounts: Iterable[AccountId]) -> None:
         """Where an event's content gave way to one of a later day, the rows before a hot account's first day are gone.
@@ -197,9 +195,7 @@ class Follower:
             versions = {block.account: self._version(self.hot[block.account].count) for block in blocks}
             await self._judge(Written(as_of, versions, latest))
         await self.bury(accounts)
-        marks = [self._mark(key, _in_memory(self.hot[key]), as_of) for key in accounts]
-        await self._call(self.sink.add_marks, marks)
-        self.hot.marks.update((mark.account, mark) for mark in marks)
+        await self._mark({key: _in_memory(self.hot[key]) for key in accounts}, as_of)
         self.changed.difference_update(accounts)
 
     async def _write_rows(self, blocks: list[Rows]) -> DailyRows:
@@ -220,38 +216,34 @@ class Follower:
 
     async def lag(self, days: Mapping[AccountId, int]) -> None:
         """Cold accounts are about to get events, the earliest on that day: their rows lag from there on."""
-        unknown = [key for key in days if key not in self.lagging]
-        marks = await self._call(self.sink.marks, unknown) if unknown else {}
-        for key in unknown:
-            self.lagging[key] = Lag(FOREVER, first_row(marks.get(key)))
-        known = {}
         for key, day in days.items():
-            first, floor = self.lagging[key]
+            first, floor = self.lagging.get(key) or Lag(FOREVER, self._first_rows.setdefault(key, FOREVER))
             self.lagging[key] = Lag(min(first, day), min(floor, day))
-            known[key] = floor
-        if self._stored is not None:
-            self._stored.update(days)
-        await self._note_floors(known)
+        await self._note_floors(days)
 
-    async def _note_floors(self, known: Mapping[AccountId, int]) -> None:
+    async def _note_floors(self, accounts: Iterable[AccountId]) -> None:
         """Where rows may begin earlier than the sink knows, tell it: by a mark of no checksum.
 
         Should the event of such a day give way to another, whoever comes after a crash would not look for its rows.
         """
         version, nothing = self._next_mark(), Standard(0)
-        floors = {key: self.lagging[key].floor for key in known}
-        marks = [Mark(key, 0, nothing, floor, floor, version) for key, floor in floors.items() if floor < known[key]]
-        if marks:
-            await self._call(self.sink.add_marks, marks)
+        floors = {key: self.lagging[key].floor for key in accounts}
+        lower = {key: floor for key, floor in floors.items() if floor < self._first_rows[key]}
+        if lower:
+            await self._call(
+                self.sink.add_marks, [Mark(key, 0, nothing, day, day, version) for key, day in lower.items()]
+            )
+            self._first_rows |= lower
 
     async def look(self) -> None:
         """Find the accounts of ours whose rows lag their events, settings or day: what others left behind."""
         if self.tenure.owned:
+            known = await self._call(self.sink.accounts, *self.tenure[2:])
+            self._first_rows = {key: FOREVER if day is None else day for key, day in known.items()}
             found = await self._call(self.sink.behind, self.as_of or 0, self.standard, *self.tenure[2:])
-            marks = await self._call(self.sink.marks, list(found)) if found else {}
-            known = {key: first_row(marks.get(key)) for key in found}
-            self.lagging = {key: Lag(0, min(day, known[key])) for key, day in found.items()}
-            await self._note_floors(known)
+            for key, day in found.items():
+                self.lagging[key] = Lag(0, min(day, self._first_rows.setdefault(key, FOREVER)))
+            await self._note_floors(found)
 
     async def turn(self, as_of: int) -> None:
         """It is another as-of day: all accounts lag."""
@@ -272,7 +264,7 @@ class Follower:
         marks = await self._call(self.sink.marks, keys)
         firsts = {key: self._first(key, marks.get(key), stored[key]) for key in keys}
         for key in firsts:
-            floor = min(self.lagging[key].floor, first_row(marks.get(key)))
+            floor = self.lagging[key].floor
             if floor < stored[key].first_day:
                 days = range(floor, min(stored[key].first_day, as_of + 1))
                 await self._call(self.sink.add_gone, key, days, self._version(stored[key].events))
@@ -280,7 +272,7 @@ class Follower:
         versions = {key: self._version(stored[key].events) for key in firsts if stored[key].first_day <= as_of}
         if versions:
             await self._judge(Written(as_of, versions, None))
-        await self._call(self.sink.add_marks, [self._mark(key, stored[key], as_of) for key in firsts])
+        await self._mark(stored, as_of)
         for key in firsts:
             del self.lagging[key]
 
@@ -333,9 +325,14 @@ class Follower:
         """The version of rows written now: fencing epoch, then number of accepted events. The greatest stands."""
         return self.tenure.epoch << 40 | events
 
-    def _mark(self, key: AccountId, stored: Stored, as_of: int) -> Mark:
-        first_day = min(stored.first_day, as_of + 1)
-        return Mark(key, stored.checksum, self.standard, first_day, as_of, self._next_mark())
+    async def _mark(self, accounts: Mapping[AccountId, Stored], as_of: int) -> None:
+        """Note that all rows of these accounts up to that day are those of so many events."""
+        marks = [
+            Mark(key, of.checksum, self.standard, min(of.first_day, as_of + 1), as_of, self._next_mark())
+            for key, of in accounts.items()
+        ]
+        await self._call(self.sink.add_marks, marks)
+        self._first_rows |= {mark.account: first_row(mark) for mark in marks}
 
     def _next_mark(self) -> int:
         return self.tenure.epoch << 40 | next(self._marks_written)

@@ -65,8 +65,8 @@ class Sink(Protocol):
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are."""
 
-    def accounts(self, partitions: int, owned: Iterable[int]) -> list[AccountId]:
-        """Accounts of these partitions that have events."""
+    def accounts(self, partitions: int, owned: Iterable[int]) -> dict[AccountId, int | None]:
+        """Accounts of these partitions that have events, each with its first day that has a row, by its mark."""
 
     def behind(
         self, as_of: int, standard: Standard, partitions: int, owned: Iterable[int], *, thorough: bool

@@ -155,9 +155,13 @@ class MemoryStore:
         for mark in marks:
             _put(self._marks, mark.account, mark.version, mark)
 
-    def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AccountId]:
-        """The accounts of these partitions, of so many, that have events."""
-        return list(self._of_partitions(partitions, owned))
+    def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, int | None]:
+        """The accounts of these partitions, of so many, that have events, each with its first day that has a row."""
+        found = dict.fromkeys(self._of_partitions(partitions, owned))
+        marks = self.marks(list(found))
+        return {
+            key: mark.first_day if (mark := marks.get(key)) and mark.first_day <= mark.as_of else None for key in found
+        }
 
     def behind(
         self,

@@ -411,7 +411,7 @@ def test_a_look_that_is_not_thorough_finds_all_but_what_lags_events_alone(store:
 
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_accounts_are_those_with_events_of_any_topic(store: Store, partitions: int) -> None:
-    assert store.accounts(partitions, range(partitions)) == []
+    assert store.accounts(partitions, range(partitions)) == {}
     put(
         store,
         order(),
@@ -426,7 +426,15 @@ def test_accounts_are_those_with_events_of_any_topic(store: Store, partitions: i
     for home in range(partitions):
         mine = [a for a in accounts if (murmur2("|".join(a).encode()) & 0x7FFFFFFF) % partitions == home]
         assert sorted(store.accounts(partitions, [home])) == sorted(mine)
-    assert store.accounts(partitions, []) == []
+    assert store.accounts(partitions, []) == {}
+
+
+def test_accounts_come_with_their_first_row_by_their_mark(store: Store) -> None:
+    put(store, order(), order(seller_id="later"), order(seller_id="unmarked"))
+    put(store, order(seller_id="S", event_id="e2"))
+    later = mark_of(order(seller_id="later"))._replace(first_day=DAY + 1, as_of=DAY)
+    store.add_marks([mark_of(order()), later])
+    assert store.accounts() == {("S", "M"): DAY, ("later", "M"): None, ("unmarked", "M"): None}
 
 
 # --- the as-of day and epochs --------------------------------------------------------------------------------
