@@ -52,7 +52,8 @@ class Written(NamedTuple):
 
 
 class Lag(NamedTuple):
-    """What a cold account needs: rows from day `first` on; nobody can have written one before `floor`."""
+    """What a cold account needs: rows from day `first` on, FOREVER: from its mark's as-of day on; nobody can have
+    written one before `floor`."""
 
     first: int
     floor: int
@@ -215,10 +216,13 @@ class Follower:
     # --- cold accounts -----------------------------------------------------------------------------------
 
     async def lag(self, days: Mapping[AccountId, int]) -> None:
-        """Cold accounts are about to get events, the earliest on that day: their rows lag from there on."""
+        """Cold accounts are about to get events, the earliest on that day: their rows lag, perhaps from the first on.
+
+        For an event may take the place of one that nobody has in memory, of whatever day.
+        """
         for key, day in days.items():
-            first, floor = self.lagging.get(key) or Lag(FOREVER, self._first_rows.setdefault(key, FOREVER))
-            self.lagging[key] = Lag(min(first, day), min(floor, day))
+            known, noted = self.lagging.get(key), self._first_rows.setdefault(key, FOREVER)
+            self.lagging[key] = Lag(0, min(day, known.floor if known else noted))
         await self._note_floors(days)
 
     async def _note_floors(self, accounts: Iterable[AccountId]) -> None:
@@ -253,7 +257,8 @@ class Follower:
             behind = partial(self.sink.behind, thorough=False)
             for key, day in (await self._call(behind, as_of, self.standard, *self.tenure[2:])).items():
                 if key not in self.hot:
-                    self.lagging.setdefault(key, Lag(FOREVER, day))
+                    noted = self._first_rows.setdefault(key, FOREVER)
+                    self.lagging.setdefault(key, Lag(FOREVER, min(day, noted)))
 
     async def settle(self) -> None:
         """Have rows of lagging accounts computed, of as many as one statement should; judged, then marked."""
@@ -266,7 +271,7 @@ class Follower:
         for key in firsts:
             floor = self.lagging[key].floor
             if floor < stored[key].first_day:
-                days = range(floor, min(stored[key].first_day, as_of + 1))
+                days = range(floor, stored[key].first_day)
                 await self._call(self.sink.add_gone, key, days, self._version(stored[key].events))
         await self._compute(firsts, as_of)
         versions = {key: self._version(stored[key].events) for key in firsts if stored[key].first_day <= as_of}
