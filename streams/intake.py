@@ -116,18 +116,19 @@ def dead_letter(topic: str, partition: int, record: Any, reason: str, now_ms: in
     return Outgoing(f"{topic}.dlq", None, record.key, record.value, headers)
 
 
-def rejected(dlq: str, record: Any) -> Rejected:
-    """The row of a dead letter. Of a header that comes twice the last one counts: it is ours."""
+def rejected(dlq: str, partition: int, record: Any) -> Rejected:
+    """The row of a dead letter. Of a header that comes twice the last one counts: it is ours.
+
+    One that does not say where it came from, and so is not ours, came from where it is.
+    """
     said = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
-    return Rejected(
-        said.get("source_topic") or dlq.removesuffix(".dlq"),
-        _number(said.get("source_partition")),
-        _number(said.get("source_offset")),
-        said.get("source_file", ""),
-        _number(said.get("source_line")),
-        said.get("reason", "not said"),
-        _number(said.get("refused_at"), record.timestamp),
-    )
+    source = said.get("source_topic") or dlq.removesuffix(".dlq")
+    at = _number(said.get("source_partition")), _number(said.get("source_offset"))
+    file, line = said.get("source_file", ""), _number(said.get("source_line"))
+    if (*at, file, line) == (-1, -1, "", -1):
+        source, at = dlq, (partition, record.offset)
+    time = _number(said.get("refused_at"), record.timestamp)
+    return Rejected(source, *at, file, line, said.get("reason", "not said"), time)
 
 
 def _number(text: str | None, otherwise: int = -1) -> int:

@@ -96,9 +96,9 @@ class Pipeline:
         self._settling_due = 0.0
 
     async def finish(self, timeout_s: float) -> None:
-        """The tenure ends: make durable what can be in the time given. Another may go on with the rest."""
+        """The tenure ends: make durable what can be in the time given. Another goes on with the rest."""
         try:
-            await asyncio.wait_for(self.flush(), timeout_s)
+            await asyncio.wait_for(self.flush(idle=False), timeout_s)
         except TimeoutError:
             log.warning("partitions go before everything was flushed; their next owner reads it again")
         finally:
@@ -141,7 +141,7 @@ class Pipeline:
         """Dead letters become rows of `rejected_events`."""
         await self._room.wait()
         if not self.over:
-            self._pending.rejected += [rejected(topic, record) for record in records]
+            self._pending.rejected += [rejected(topic, partition, record) for record in records]
             self._took(topic, partition, records)
 
     def _took(self, topic: str, partition: int, records: Sequence[Any]) -> None:

@@ -374,6 +374,18 @@ def test_waiting_agents_go_on_when_the_tenure_ends_and_what_they_have_is_nobodys
 # --- records in ----------------------------------------------------------------------------------------------
 
 
+def test_dead_letters_that_do_not_say_where_they_came_from_are_told_apart() -> None:
+    async def drama() -> None:
+        world, _ = await begun()
+        for headers in ([], [("reason", b"ours?")], [("source_offset", b"x")]):
+            world.log.append(Outgoing("orders.dlq", 0, None, b"rubbish", headers))
+        await world.drain(DAY)
+        rows = [(row["topic"], row["offset"], row["reason"]) for row in world.store.rejected_events()]
+        assert rows == [("orders.dlq", 0, "not said"), ("orders.dlq", 1, "ours?"), ("orders.dlq", 2, "not said")]
+
+    play(drama())
+
+
 def test_comments_are_masked_before_anything_is_written() -> None:
     async def drama() -> None:
         world, worker = await begun()
@@ -453,6 +465,7 @@ def test_a_refused_record_goes_to_its_dead_letters_as_it_came_and_says_why_and_w
     play(drama())
 
 
+HERE = {"topic": "surveys.dlq", "partition": 0, "offset": 0}  # one that does not say comes from where it is
 DEAD_LETTERS: list[tuple[str, list[tuple[str, bytes]], dict[str, Any]]] = [
     (
         "unknown.dlq",
@@ -464,10 +477,10 @@ DEAD_LETTERS: list[tuple[str, list[tuple[str, bytes]], dict[str, Any]]] = [
         [("reason", b"theirs"), ("source_offset", b"1"), ("reason", b"ours"), ("source_offset", b"2")],
         {"topic": "feedback", "offset": 2, "reason": "ours"},
     ),
-    ("surveys.dlq", [("reason", b"\xff")], {"topic": "surveys", "reason": "\ufffd"}),
-    ("surveys.dlq", [("source_offset", b"-5"), ("source_partition", b"many")], {"topic": "surveys"}),
-    ("surveys.dlq", [("source_line", "٣".encode()), ("source_offset", b"9" * 30)], {"topic": "surveys"}),
-    ("surveys.dlq", [], {"topic": "surveys"}),
+    ("surveys.dlq", [("reason", b"\xff")], HERE | {"reason": "\ufffd"}),
+    ("surveys.dlq", [("source_offset", b"-5"), ("source_partition", b"many")], HERE),
+    ("surveys.dlq", [("source_line", "٣".encode()), ("source_offset", b"9" * 30)], HERE),
+    ("surveys.dlq", [], HERE),
 ]
 
 
