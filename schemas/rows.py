@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 from schemas.events import Topic
 
 AccountId = tuple[str, str]  # seller_id, marketplace_id
+EPOCH_BITS = 40  # of a version: above them the fencing epoch, below a number that grows within it
 
 
 class Standard(NamedTuple):

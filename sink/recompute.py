@@ -8,6 +8,7 @@ event at a time the fold is better, for a thousand accounts this is. Tests hold 
 Read it from the bottom up. Days are numbers since the epoch, times epoch ms; 0 is "never".
 """
 
+from schemas.rows import EPOCH_BITS
 from streams.core.metrics import COUNTERS, FOREVER, METRICS, MONDAY, SURVEY_COUNTERS, Fact, Terms, snapshot_sql, spread
 
 _MS_A_DAY = 86_400_000
@@ -54,7 +55,7 @@ def recompute(terms: Terms, accounts: str, *, first: int, as_of: int, epoch: int
     `accounts` is a condition on seller_id and marketplace_id; all of them are judged by these terms. A row's version
     is that epoch, then the number of its account's events; there is none without an epoch.
     """
-    version = "" if epoch is None else f", bitOr(bitShiftLeft(toUInt64({epoch}), 40), events)"
+    version = "" if epoch is None else f", bitOr(bitShiftLeft(toUInt64({epoch}), {EPOCH_BITS}), events)"
     metrics = snapshot_sql(terms)
     columns = ",\n    ".join(_typed(metric.type, metrics[metric.name]) for metric in METRICS)
     return f"""

@@ -9,8 +9,8 @@ Its place in the flow: under the pipeline, which calls all of this while it hold
 """
 
 import asyncio
-from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count, groupby
 from time import perf_counter
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from schemas.rows import AccountId, DailyRows, Mark, Standard, Stored
+from schemas.rows import EPOCH_BITS, AccountId, DailyRows, Mark, Standard, Stored
 from streams.accounts import HotAccounts, first_row, restore
 from streams.core.calendar import Account, Rows, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
@@ -29,7 +29,6 @@ HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 200_000
 EVENTS_A_SLICE = 400_000  # a statement takes about 1 KB of memory for each
 ACCOUNTS_A_SLICE = 4_000
-RECENT_DAYS = 7  # accounts that lag for no more are not computed together with those that lag for longer
 
 T = TypeVar("T")
 
@@ -52,10 +51,9 @@ class Written(NamedTuple):
 
 
 class Lag(NamedTuple):
-    """What a cold account needs: rows from day `first` on, FOREVER: from its mark's as-of day on; nobody can have
-    written one before `floor`."""
+    """A cold account needs all rows `anew`, or those after its mark; nobody can have written one before `floor`."""
 
-    first: int
+    anew: bool
     floor: int
 
 
@@ -93,7 +91,7 @@ class Follower:
         self.seconds: dict[str, float] = defaultdict(float)
         self._call, self._judge = call, judge
         self._first_rows: dict[AccountId, int] = {}  # of stored accounts: the first day of a row, as far as is noted
-        self._queue: deque[AccountId] = deque()  # lagging ones, in the order in which they are settled
+        self._queue: Iterator[AccountId] = iter(())  # lagging ones, in the order in which they are settled
         self._sizes: dict[AccountId, tuple[int, int]] = {}  # of stored accounts: events, first day
         self._marks_written = count(marks_written + 1)
 
@@ -148,23 +146,25 @@ class Follower:
         for key in accounts:
             if key in self.changed:
                 self.changed.discard(key)
-                self.lagging[key] = Lag(0, self.hot.floors[key])
+                self.lagging[key] = Lag(True, self.hot.floors[key])
                 late.append(key)
             self.hot.drop(key)
         await self._note_floors(late)
 
-    async def bury(self, accounts: Iterable[AccountId]) -> None:
-        """Where an event's content gave way to one of a later day, the rows before a hot account's first day are gone.
+    async def bury(self, days: Mapping[AccountId, int]) -> None:
+        """Hot accounts have events, the earliest on that day, of which some may have given way to those of later days.
 
-        Before that content is stored, because whoever finds it alone would not look for such rows; and whether or
-        not we wrote any, because an owner before us still may.
+        Then the rows before an account's first day are gone. Before that content is stored, because whoever finds it
+        alone would not look for such rows; and whether or not we wrote any, because an owner before us still may.
         """
-        for key in accounts:
-            account = self.hot.get(key)
-            if account is not None and self.hot.floors[key] < account.first_day < FOREVER:
-                days = range(self.hot.floors[key], account.first_day)
-                await self._call(self.sink.add_gone, key, days, self._version(account.count))
-                self.hot.floors[key] = account.first_day
+        for key, day in days.items():
+            if (account := self.hot.get(key)) is not None:
+                floor = min(self.hot.floors[key], day)
+                if floor < account.first_day < FOREVER:
+                    rows = range(floor, account.first_day)
+                    await self._call(self.sink.add_gone, key, rows, self._version(account.count))
+                    floor = account.first_day
+                self.hot.floors[key] = floor
 
     async def restate(self) -> None:
         """Write the rows of hot accounts that changed, a slice at a time."""
@@ -195,7 +195,7 @@ class Follower:
             latest = await self._write_rows(blocks)
             versions = {block.account: self._version(self.hot[block.account].count) for block in blocks}
             await self._judge(Written(as_of, versions, latest))
-        await self.bury(accounts)
+        await self.bury({key: self.hot[key].first_day for key in accounts})
         await self._mark({key: _in_memory(self.hot[key]) for key in accounts}, as_of)
         self.changed.difference_update(accounts)
 
@@ -222,7 +222,7 @@ class Follower:
         """
         for key, day in days.items():
             known, noted = self.lagging.get(key), self._first_rows.setdefault(key, FOREVER)
-            self.lagging[key] = Lag(0, min(day, known.floor if known else noted))
+            self.lagging[key] = Lag(True, min(day, known.floor if known else noted))
         await self._note_floors(days)
 
     async def _note_floors(self, accounts: Iterable[AccountId]) -> None:
@@ -246,7 +246,7 @@ class Follower:
             self._first_rows = {key: FOREVER if day is None else day for key, day in known.items()}
             found = await self._call(self.sink.behind, self.as_of or 0, self.standard, *self.tenure[2:])
             for key, day in found.items():
-                self.lagging[key] = Lag(0, min(day, self._first_rows.setdefault(key, FOREVER)))
+                self.lagging[key] = Lag(True, min(day, self._first_rows.setdefault(key, FOREVER)))
             await self._note_floors(found)
 
     async def turn(self, as_of: int) -> None:
@@ -258,7 +258,7 @@ class Follower:
             for key, day in (await self._call(behind, as_of, self.standard, *self.tenure[2:])).items():
                 if key not in self.hot:
                     noted = self._first_rows.setdefault(key, FOREVER)
-                    self.lagging.setdefault(key, Lag(FOREVER, min(day, noted)))
+                    self.lagging.setdefault(key, Lag(False, min(day, noted)))
 
     async def settle(self) -> None:
         """Have rows of lagging accounts computed, of as many as one statement should; judged, then marked."""
@@ -267,45 +267,39 @@ class Follower:
         keys = await self._next_ones(as_of)
         stored = await self._call(self.sink.stored, keys)
         marks = await self._call(self.sink.marks, keys)
-        firsts = {key: self._first(key, marks.get(key), stored[key]) for key in keys}
-        for key in firsts:
+        for key in keys:
             floor = self.lagging[key].floor
             if floor < stored[key].first_day:
                 days = range(floor, stored[key].first_day)
                 await self._call(self.sink.add_gone, key, days, self._version(stored[key].events))
-        await self._compute(firsts, as_of)
-        versions = {key: self._version(stored[key].events) for key in firsts if stored[key].first_day <= as_of}
+        versions = {key: self._version(stored[key].events) for key in keys if stored[key].first_day <= as_of}
         if versions:
+            await self._compute({key: self._first(key, marks.get(key)) for key in versions}, as_of)
             await self._judge(Written(as_of, versions, None))
         await self._mark(stored, as_of)
-        for key in firsts:
+        for key in keys:
             del self.lagging[key]
 
     async def _next_ones(self, as_of: int) -> list[AccountId]:
         """Lagging accounts, as many as make a slice: neighbours, as tables are read by range."""
-        if not self._queue:
+
+        def cost(key: AccountId) -> tuple[int, int]:
+            events, first_day = self._sizes.get(key, (0, as_of))  # of this moment or before: near enough
+            return (as_of + 1 - first_day if self.lagging[key].anew else 1), events
+
+        if not (keys := next_slice((key for key in self._queue if key in self.lagging), cost)):
             self._sizes = await self._call(self.sink.sizes, *self.tenure[2:])
-            recent = as_of - RECENT_DAYS
-            self._queue.extend(sorted(self.lagging, key=lambda key: (self.lagging[key].first <= recent, key)))
-        keys: list[AccountId] = []
-        rows = events = 0
-        while self._queue and len(keys) < ACCOUNTS_A_SLICE and rows < ROWS_A_SLICE and events < EVENTS_A_SLICE:
-            key = self._queue.popleft()
-            if key in self.lagging:
-                size, first_day = self._sizes.get(key, (0, as_of))  # of this moment or before: near enough
-                rows += max(as_of + 1 - max(first_day, self.lagging[key].first), 0)
-                events += size
-                keys.append(key)
+            self._queue = iter(sorted(self.lagging, key=lambda key: (self.lagging[key].anew, key)))
+            keys = next_slice(self._queue, cost)
         return keys
 
-    def _first(self, key: AccountId, mark: Mark | None, stored: Stored) -> int:
-        """The day from which an account's rows lag."""
-        first = min(self.lagging[key].first, mark.as_of + 1) if mark and self._is_ours(mark) else 0
-        return max(first, stored.first_day)
+    def _first(self, key: AccountId, mark: Mark | None) -> int:
+        """The day from which an account's rows are to be computed, 0 for all of them."""
+        return mark.as_of + 1 if mark and self._is_ours(mark) and not self.lagging[key].anew else 0
 
     async def _compute(self, firsts: Mapping[AccountId, int], as_of: int) -> None:
         def alike(key: AccountId) -> tuple[int, bool]:
-            return kinds.setdefault(self.terms_of(key[1]), len(kinds)), firsts[key] > as_of - RECENT_DAYS
+            return kinds.setdefault(self.terms_of(key[1]), len(kinds)), firsts[key] == 0
 
         kinds: dict[Terms, int] = {}
         for _, group in groupby(sorted(firsts, key=alike), alike):
@@ -328,7 +322,7 @@ class Follower:
 
     def _version(self, events: int) -> int:
         """The version of rows written now: fencing epoch, then number of accepted events. The greatest stands."""
-        return self.tenure.epoch << 40 | events
+        return self.tenure.epoch << EPOCH_BITS | events
 
     async def _mark(self, accounts: Mapping[AccountId, Stored], as_of: int) -> None:
         """Note that all rows of these accounts up to that day are those of so many events."""
@@ -340,8 +334,21 @@ class Follower:
         self._first_rows |= {mark.account: first_row(mark) for mark in marks}
 
     def _next_mark(self) -> int:
-        return self.tenure.epoch << 40 | next(self._marks_written)
+        return self.tenure.epoch << EPOCH_BITS | next(self._marks_written)
 
 
 def _in_memory(account: Account) -> Stored:
     return Stored(account.count, account.checksum, account.first_day)
+
+
+def next_slice(keys: Iterator[AccountId], cost: Callable[[AccountId], tuple[int, int]]) -> list[AccountId]:
+    """Of accounts the next ones, as many as one statement should compute; `cost`: how many rows, of how many events."""
+    these: list[AccountId] = []
+    rows = events = 0
+    for key in keys:
+        these.append(key)
+        more_rows, more_events = cost(key)
+        rows, events = rows + more_rows, events + more_events
+        if len(these) >= ACCOUNTS_A_SLICE or rows >= ROWS_A_SLICE or events >= EVENTS_A_SLICE:
+            break
+    return these

@@ -222,7 +222,6 @@ class Pipeline:
             if account.add(*self._intake.fact(topic, found)):
                 fresh.append(found)
                 self.rows.changed.add(found.account)
-            hot.floors[found.account] = min(hot.floors[found.account], found.time_ms // MS_A_DAY)
         self.seconds["stories"] += perf_counter() - started
         return fresh
 

@@ -6,17 +6,16 @@ the worker that wrote the account last, so what that one writes later outranks t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from schemas.errors import SellerpulseError
-from schemas.rows import AccountId, Mark, Standard, Stored
+from schemas.rows import EPOCH_BITS, AccountId, Mark, Standard
 from streams.accounts import first_row
 from streams.core.metrics import Terms
-from streams.following import EVENTS_A_SLICE, Follower, Lag, Tenure, Written
+from streams.following import Follower, Lag, Tenure, Written, next_slice
 from streams.port import Sink
 
-_EPOCH_BITS = 40
 _EVERYTHING = frozenset((0,))  # partitions, of one
 
 T = TypeVar("T")
@@ -43,14 +42,12 @@ def rebuild(store: Store, terms_of: Callable[[str], Terms], standard: Standard, 
     marks = store.marks(list(lagging))
     done = 0
     for epoch, accounts in _by_epoch(lagging, marks).items():
-        written = max(
-            (mark.version & (1 << _EPOCH_BITS) - 1 for key in accounts if (mark := marks.get(key))), default=0
-        )
+        written = max((mark.version & (1 << EPOCH_BITS) - 1 for key in accounts if (mark := marks.get(key))), default=0)
         follower = Follower(
             store, terms_of, tenure=Tenure(0, epoch, 1, _EVERYTHING), standard=standard, as_of=as_of, hot_bytes=0,
             call=_at_once, judge=_by_nobody, marks_written=written,
         )  # fmt: skip
-        follower.lagging = {key: Lag(0, min(lagging[key], first_row(marks.get(key)))) for key in accounts}
+        follower.lagging = {key: Lag(True, min(lagging[key], first_row(marks.get(key)))) for key in accounts}
         while follower.lagging:
             progress(done, len(lagging))
             before = len(follower.lagging)
@@ -63,15 +60,20 @@ def rebuild(store: Store, terms_of: Callable[[str], Terms], standard: Standard, 
 def differing(store: Store, terms_of: Callable[[str], Terms], progress: Progress) -> dict[AccountId, int]:
     """Accounts whose rows are other than the stored events give, each with the number of those rows; writes nothing."""
     as_of = _as_of(store)
-    accounts = sorted(store.accounts(1, _EVERYTHING), key=lambda key: (key[1], key))
+    sizes = store.sizes(1, _EVERYTHING)
+
+    def cost(key: AccountId) -> tuple[int, int]:
+        events, first_day = sizes[key]
+        return as_of + 1 - first_day, events
+
+    accounts, done = iter(sorted(sizes)), 0
     found: dict[AccountId, int] = {}
-    done = 0
-    for slice_ in _slices(accounts, store.stored(accounts)):
-        progress(done, len(accounts))
-        for terms in {terms_of(marketplace) for _, marketplace in slice_}:
-            found |= store.differing([key for key in slice_ if terms_of(key[1]) == terms], terms, as_of=as_of)
-        done += len(slice_)
-    progress(done, len(accounts))
+    while these := next_slice(accounts, cost):
+        progress(done, len(sizes))
+        for terms in {terms_of(marketplace) for _, marketplace in these}:
+            found |= store.differing([key for key in these if terms_of(key[1]) == terms], terms, as_of=as_of)
+        done += len(these)
+    progress(done, len(sizes))
     return found
 
 
@@ -86,21 +88,8 @@ def _by_epoch(accounts: Iterable[AccountId], marks: dict[AccountId, Mark]) -> di
     found: dict[int, list[AccountId]] = {}
     for key in accounts:
         mark = marks.get(key)
-        found.setdefault(mark.version >> _EPOCH_BITS if mark else 0, []).append(key)
+        found.setdefault(mark.version >> EPOCH_BITS if mark else 0, []).append(key)
     return found
-
-
-def _slices(accounts: list[AccountId], stored: dict[AccountId, Stored]) -> Iterator[list[AccountId]]:
-    these: list[AccountId] = []
-    events = 0
-    for key in accounts:
-        these.append(key)
-        events += stored[key].events
-        if events > EVENTS_A_SLICE:
-            yield these
-            these, events = [], 0
-    if these:
-        yield these
 
 
 async def _at_once(call: Callable[..., T], *args: Any) -> T:

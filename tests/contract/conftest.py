@@ -7,7 +7,7 @@ import pytest
 
 from sink.connect import connect
 from sink.store import Store
-from tests.contract.tables import ClickHouseTables, Opened
+from tests.contract.tables import ClickHouseTables, Opened, Tables
 from tests.integration.served import serving
 from tests.memory import MemoryStore
 
@@ -33,6 +33,16 @@ def opening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def opened(opening: Opening) -> Opened:
     return opening()
+
+
+@pytest.fixture
+def store(opened: Opened) -> Store:
+    return opened.store
+
+
+@pytest.fixture
+def tables(opened: Opened) -> Tables:
+    return opened.tables
 
 
 def _database(kind: str, folders: pytest.TempPathFactory) -> Iterator[Store]:

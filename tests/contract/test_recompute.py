@@ -9,7 +9,7 @@ from schemas.rows import Standard
 from sink.store import Store
 from streams.core.metrics import METRICS, Terms, iso
 from tests.contract.conftest import Opening
-from tests.contract.tables import Opened, Row, Tables
+from tests.contract.tables import Row, Tables
 from tests.contract.test_store import feedback, order, put, put_rows, survey
 from tests.fold import fold
 from tests.reference import ReferenceSettings, seller_daily
@@ -18,16 +18,6 @@ from tests.unit.test_guarantee import EVENTS, TERMS, same, without_id_reuse
 DAY = 19_723  # 2024-01-01
 NOON = DAY * MS_A_DAY + MS_A_DAY // 2
 DEFAULT = Terms()
-
-
-@pytest.fixture
-def store(opened: Opened) -> Store:
-    return opened.store
-
-
-@pytest.fixture
-def tables(opened: Opened) -> Tables:
-    return opened.tables
 
 
 def accounts_of(events: list[Row]) -> list[tuple[str, str]]:

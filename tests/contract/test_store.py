@@ -15,7 +15,7 @@ from sink.store import Store
 from streams.accounts import restore
 from streams.core.calendar import Account, snapshot_columns
 from streams.core.metrics import METRICS, Terms, snapshot
-from tests.contract.tables import Opened, Row, Tables
+from tests.contract.tables import Row, Tables
 from tests.fold import add, fold
 
 CODEC = Codec()
@@ -28,16 +28,6 @@ ODD_IDS = [
     "it's", '"quoted"', "back\\slash", "\\'", "tab\tnew\nline\r", "nul\0in", "\0", "a|b", "|", "%s {x} $1 :y",
     "é 评价 😀", "x" * 256, "😀" * 256, " ", "--", "/*", "`", "NULL", "0", "01", "1e3",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def store(opened: Opened) -> Store:
-    return opened.store
-
-
-@pytest.fixture
-def tables(opened: Opened) -> Tables:
-    return opened.tables
 
 
 # --- what is written -----------------------------------------------------------------------------------------

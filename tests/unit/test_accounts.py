@@ -9,9 +9,10 @@ import pytest
 from schemas.events import MS_A_DAY
 from schemas.rows import Mark, Standard
 from streams.accounts import HotAccounts, first_row
-from streams.core.calendar import BYTES_AN_ACCOUNT, Account
+from streams.core.calendar import Account
 from streams.core.metrics import FOREVER, Terms
 from streams.core.stories import OrderFact
+from streams.following import ACCOUNTS_A_SLICE, EVENTS_A_SLICE, ROWS_A_SLICE, next_slice
 
 DAY = 19_723
 
@@ -64,7 +65,14 @@ def test_what_is_counted_of_memory_is_what_is_in_it() -> None:
     assert hot.bytes == grows.bytes
     hot.drop(grows.id)
     assert (hot.bytes, len(hot), hot.floors) == (0, 0, {})
-    assert BYTES_AN_ACCOUNT > 0
+
+
+def test_a_slice_ends_with_the_account_that_makes_it_full_and_the_next_begins_after_it() -> None:
+    keys = [(f"{n:05d}", "M") for n in range(2 * ACCOUNTS_A_SLICE + 1)]
+    of_few, rest = iter(keys), iter(keys)
+    assert [len(next_slice(of_few, lambda _: (1, 1))) for _ in range(4)] == [ACCOUNTS_A_SLICE, ACCOUNTS_A_SLICE, 1, 0]
+    assert next_slice(rest, lambda _: (ROWS_A_SLICE // 2, 1)) == keys[:2]
+    assert next_slice(rest, lambda _: (1, 2 * EVENTS_A_SLICE)) == keys[2:3]
 
 
 def test_an_account_may_have_rows_from_where_its_mark_or_its_events_say() -> None:

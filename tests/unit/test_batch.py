@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemas import batch
 from schemas.batch import BatchReader, Checked
 from schemas.codec import Accepted, Codec
+from schemas.columns import ITEMS_MAX
 from schemas.errors import Unavailable
 from schemas.events import FEEDBACK_KINDS, ORDER_KINDS, TOPICS, YEAR_2000_MS, YEAR_2201_MS, Refusal, Topic, account_key
 from streams.connectors.simulate import Simulation, simulate
@@ -67,7 +68,7 @@ def _plain(event: dict[str, Any]) -> dict[str, Any]:
     """The event as most are: short ASCII texts, no comment."""
     plain = {name: _short(value) if type(value) is str else value for name, value in event.items()}
     if "skus" in event:
-        plain["skus"] = [_short(sku) for sku in event["skus"][: batch.ITEMS_MAX]]
+        plain["skus"] = [_short(sku) for sku in event["skus"][:ITEMS_MAX]]
     if "comment" in event:
         plain["comment"] = None
     return plain
@@ -93,7 +94,7 @@ _ODD: dict[str, st.SearchStrategy[Any]] = {
     "message_id": _ODD_TEXT,
     "kind": st.sampled_from(["", "placed", "PLACED ", "REMOVE", *sorted(ORDER_KINDS | FEEDBACK_KINDS)]),
     "deliver_by": st.sampled_from(_TIMES),
-    "skus": st.lists(_ODD_TEXT, max_size=batch.ITEMS_MAX + 2),
+    "skus": st.lists(_ODD_TEXT, max_size=ITEMS_MAX + 2),
     "rating": st.none() | st.sampled_from([-1, 0, 1, 5, 6, 63, 64, 300]),
     "comment": _ODD_TEXT,
     "amount": st.sampled_from([math.nan, math.inf, -math.inf, -0.0, -1.0, 5e-324, 1.7e308]),
@@ -285,7 +286,7 @@ def _accepted(found: Accepted | Refusal) -> Accepted:
     return found
 
 
-FEW_ITEMS = ["a"] * batch.ITEMS_MAX
+FEW_ITEMS = ["a"] * ITEMS_MAX
 PATHS: dict[str, tuple[Topic, dict[str, Any], bool]] = {  # what of the event, and whether the fast path takes it
     "an order": ("orders", {}, True),
     "no items": ("orders", {"skus": []}, True),
