@@ -17,6 +17,7 @@ from streams.receivers import LogReceiver, Receiver, WebhookReceiver
 from streams.rewrite import Historian
 from streams.settings import Settings, load_settings
 from streams.topics import DEAD_LETTER_BYTES
+from streams.transport import NoTables
 
 HOT_BYTES = 400 << 20  # of accounts in memory; a worker takes some 250 MB beside them
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
@@ -41,6 +42,7 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
+        TableManager=NoTables,
     )
     rules = settings.alerts.rules
     worker = Worker(

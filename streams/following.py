@@ -26,8 +26,8 @@ from streams.port import Sink
 
 HEAT_EVENTS = 50_000  # stored events that a flush has time to load
 HEAT_ACCOUNTS = 2_000
-ROWS_A_SLICE = 200_000
-EVENTS_A_SLICE = 400_000  # a statement takes about 1 KB of memory for each
+ROWS_A_SLICE = 400_000
+EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
 ACCOUNTS_A_SLICE = 4_000
 
 T = TypeVar("T")

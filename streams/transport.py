@@ -10,12 +10,22 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage
 
 # A fetch under way does not see a partition whose buffer drained since it began, and a broker is asked by one fetch
 # at a time: short ones see it soon. (Faust's 1.5 s held a partition up that long, most of all on the embedded broker.)
 FETCH_S = 0.1
+
+
+class NoTables(TableManager):
+    """We have none: nothing to wait for, where Faust gives a second to tables that may yet be declared."""
+
+    async def on_start(self) -> None:
+        """Call when starting."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
