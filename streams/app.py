@@ -17,15 +17,18 @@ from streams.receivers import LogReceiver, Receiver, WebhookReceiver
 from streams.rewrite import Historian
 from streams.settings import Settings, load_settings
 from streams.topics import DEAD_LETTER_BYTES
-from streams.transport import NoTables
+from streams.transport import App, NoTables
 
 HOT_BYTES = 400 << 20  # of accounts in memory; a worker takes some 250 MB beside them
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
 
 
-def create_app(settings: Settings, *, live: bool = True) -> faust.App:
-    """A Faust app for these settings. Unless `live`, its as-of day is the database's, and no alert is evaluated."""
-    app = faust.App(
+def create_app(settings: Settings, *, live: bool = True, share: tuple[int, int] | None = None) -> faust.App:
+    """A Faust app for these settings. Unless `live`, its as-of day is the database's, and no alert is evaluated.
+
+    With a `share`, n of so many workers, it takes that part of the partitions instead of joining a consumer group.
+    """
+    app = App(
         settings.kafka.group,
         broker=[f"sellerpulse://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
         autodiscover=False,
@@ -44,6 +47,7 @@ def create_app(settings: Settings, *, live: bool = True) -> faust.App:
         web_enabled=False,
         TableManager=NoTables,
     )
+    app.share = share
     rules = settings.alerts.rules
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,

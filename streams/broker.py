@@ -13,8 +13,8 @@ from schemas.errors import SellerpulseError, Unavailable
 
 PARTITIONS = 4
 RECORDS_MAX = 80_000
-BYTES_MAX = 4_000_000
-RECORD_OVERHEAD = 80  # bytes of a record and its part of a batch beside key, value and headers
+BYTES_MAX = 4_800_000
+RECORD_OVERHEAD = 30  # bytes of a record and its part of a batch beside key, value and headers
 CHECKPOINT_EVERY = 200  # records
 
 Partition = tuple[str, int]
@@ -73,32 +73,39 @@ class Window:
 
     def __init__(self, progress: Progress, while_waiting: Callable[[], None] = lambda: None) -> None:
         self._progress, self._while_waiting = progress, while_waiting
-        self._sent: dict[Partition, list[int]] = {}  # records and bytes so far, and of both at most
+        self._sent: dict[Partition, list[int]] = {}  # records and bytes so far, and of both until the next look
+        self._read: dict[Partition, tuple[int, int]] = {}  # records and bytes
         self._checkpoints: dict[Partition, deque[tuple[int, int]]] = {}  # records and bytes, now and then
 
     def sent(self, at: Partition, size: int) -> bool:
-        """A record of so many bytes was written; False if its partition is now full."""
+        """A record of so many bytes was written; False if the next one is to wait until there is room."""
         sent = self._sent.get(at)
         if sent is None:
-            sent, self._checkpoints[at] = self._sent.setdefault(at, [0, 0, RECORDS_MAX, BYTES_MAX]), deque()
+            sent = self._sent[at] = [0, 0, RECORDS_MAX // 4, BYTES_MAX // 4]
+            self._read[at], self._checkpoints[at] = (0, 0), deque()
         sent[0] += 1
         sent[1] += size + RECORD_OVERHEAD
         if sent[0] % CHECKPOINT_EVERY == 0:
             self._checkpoints[at].append((sent[0], sent[1]))
         return sent[0] < sent[2] and sent[1] < sent[3]
 
-    def has_room(self) -> bool:
-        """Ask how far the group is: whether every partition is at most half full. Raises if records were dropped."""
+    def check(self) -> None:
+        """Raises SellerpulseError if records were dropped before the group had read them."""
         self._while_waiting()
         ends = self._progress.ends()
         for at, offset in self._progress.committed().items():
             if ends[at][0] > offset:
                 raise SellerpulseError(f"the embedded broker dropped records of {at[0]} before they were read")
-            checkpoints = self._checkpoints.get(at, deque())
-            while checkpoints and checkpoints[0][0] <= offset:
-                records, size = checkpoints.popleft()
-                self._sent[at][2:] = records + RECORDS_MAX, size + BYTES_MAX
+
+    def has_room(self) -> bool:
+        """Ask how far the group is: whether a quarter of every partition is free."""
+        self._while_waiting()
+        committed = self._progress.committed()
+        for at, sent in self._sent.items():
+            while (checkpoints := self._checkpoints[at]) and checkpoints[0][0] <= committed[at]:
+                self._read[at] = checkpoints.popleft()
+            sent[2:] = sent[0] + RECORDS_MAX // 4, sent[1] + BYTES_MAX // 4
         return all(
-            records < records_max - RECORDS_MAX / 2 and size < size_max - BYTES_MAX / 2
-            for records, size, records_max, size_max in self._sent.values()
+            sent[2] <= self._read[at][0] + RECORDS_MAX and sent[3] <= self._read[at][1] + BYTES_MAX
+            for at, sent in self._sent.items()
         )

@@ -57,7 +57,7 @@ class Feeder:
                 "bootstrap.servers": bootstrap,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
-                "linger.ms": 20,
+                "linger.ms": 40,
                 "queue.buffering.max.messages": 500_000,
                 "message.max.bytes": 64 << 20,
                 "delivery.report.only.error": True,
@@ -140,8 +140,9 @@ class Feeder:
             raise Unavailable(f"Kafka: {''.join(self._failed)}")
 
     def _wait_for_room(self, window: Window) -> None:
-        self._producer.flush(FLUSH_S)
+        window.check()
         while not window.has_room():
+            self._producer.flush(FLUSH_S)
             sleep(0.02)
 
     def _home(self, event: Mapping[str, Any]) -> Home:

@@ -20,13 +20,13 @@ END_S = 15.0  # after it was told to stop, a worker ends: a last flush has 8 s, 
 log = logging.getLogger(__name__)
 
 
-def run_worker(settings: Settings, *, live: bool = True) -> None:
+def run_worker(settings: Settings, *, live: bool = True, share: tuple[int, int] | None = None) -> None:
     """A Faust worker in this process until SIGTERM or Ctrl-C. Raises SystemExit with Faust's exit code."""
     from faust.worker import Worker
 
     from streams.app import create_app
 
-    app = create_app(settings, live=live)
+    app = create_app(settings, live=live, share=share)
     # Events make no cycles and stay for long: looking for some after every 700 of them took a third of the time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
@@ -58,7 +58,8 @@ def _run_silently(orders: Connection) -> None:
 
     configure_logging("text")
     logging.getLogger("streams").setLevel(logging.WARNING)
-    run_worker(orders.recv(), live=False)
+    settings, share = orders.recv()
+    run_worker(settings, live=False, share=share)
 
 
 def _end_with_parent() -> None:
@@ -140,8 +141,8 @@ class WorkerProcesses:
 
     def work(self, settings: Settings) -> None:
         """Begin: broker and database are there."""
-        for orders in self._orders:
-            orders.send(settings)
+        for n, orders in enumerate(self._orders):
+            orders.send((settings, (n, len(self._orders))))
 
     def check(self) -> None:
         """Raises SellerpulseError if a worker ended by itself."""

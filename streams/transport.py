@@ -5,11 +5,15 @@ of the way too: nothing is committed because an agent went on to the next messag
 Registered as the Faust transport `sellerpulse` (entry point group `faust.transports`).
 """
 
+import asyncio
+import logging
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
+import faust
+from aiokafka.structs import TopicPartition
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage
@@ -17,6 +21,16 @@ from faust.types import TP, ConsumerMessage
 # A fetch under way does not see a partition whose buffer drained since it began, and a broker is asked by one fetch
 # at a time: short ones see it soon. (Faust's 1.5 s held a partition up that long, most of all on the embedded broker.)
 FETCH_S = 0.1
+
+
+class App(faust.App):
+    """A Faust app. If it has a `share`, n of so many workers, it takes that part of the partitions, and joins no group.
+
+    That is for workers that come and go together: a group waits for seconds for members that may yet join.
+    """
+
+    share: tuple[int, int] | None = None
+    logger = logging.getLogger("faust.app")  # else it would speak in our name
 
 
 class NoTables(TableManager):
@@ -35,6 +49,22 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = int(FETCH_S * 1000)  # noqa: SLF001  # Faust has no setting for it
         return consumer
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group, or take our share of the partitions."""
+        share = cast("App", self.app).share
+        if share is None:
+            await super().subscribe(topics)
+        else:
+            await self.call_thread(self._take, sorted(topics), *share)
+
+    async def _take(self, topics: list[str], n: int, workers: int) -> None:
+        counts = {topic: await self.count_partitions([topic]) for topic in topics}
+        mine = [TopicPartition(topic, p) for topic, count in counts.items() for p in range(n, count, workers)]
+        listener = self._rebalance_listener
+        await listener.on_partitions_revoked(set())  # as a group's coordinator does
+        self._ensure_consumer().assign(mine)
+        self._assigned = asyncio.create_task(listener.on_partitions_assigned(mine))  # which asks this thread things
 
     async def on_thread_stop(self) -> None:
         """Stop the consumer; also when Kafka is away."""
