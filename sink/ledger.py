@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.rows import AccountId, AlertChange, AlertRow, Rejected
-from sink.query import Connection, in_list
+from sink.query import Connection, of_accounts
 
 
 class Ledger(Connection):
@@ -67,7 +67,7 @@ class Ledger(Connection):
             return []
         where = ["state = 'firing'"] if only_firing else []
         if accounts is not None:
-            where.append(f"(seller_id, marketplace_id) IN ({in_list(accounts)})")
+            where.append(of_accounts(accounts))
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         return [AlertRow(*row) for row in self._rows(f"SELECT {_ALERTS} FROM stored_alerts FINAL{condition}")]
 
@@ -76,8 +76,8 @@ class Ledger(Connection):
         if not accounts:
             return []
         fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone"
-        where = f"WHERE (seller_id, marketplace_id) IN ({in_list(accounts)})"
-        return [AlertChange(*row) for row in self._rows(f"SELECT {fields} FROM stored_alert_history FINAL {where}")]
+        query = f"SELECT {fields} FROM stored_alert_history FINAL WHERE {of_accounts(accounts)}"
+        return [AlertChange(*row) for row in self._rows(query)]
 
 
 _ALERTS = (

@@ -3,6 +3,7 @@
 Driver exceptions become `Unavailable` (try again) or `SinkRejected` (our bug) here and nowhere else.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,9 +57,15 @@ class Connection:
                 self.client.insert_arrow(table, rows, settings=WRITE_SETTINGS)
 
 
-def in_list(accounts: Sequence[AccountId]) -> str:
-    """Accounts as the right side of `(seller_id, marketplace_id) IN (...)`."""
-    return ", ".join(f"({format_query_value(seller)}, {format_query_value(market)})" for seller, market in accounts)
+def of_accounts(accounts: Sequence[AccountId]) -> str:
+    """The condition that a row is of one of these accounts.
+
+    They are one text to the engine, which looks at every value of a list again and again while it plans: of 4,000
+    accounts that took three quarters of a statement's time.
+    """
+    text = format_query_value("\n".join(json.dumps(account, ensure_ascii=False) for account in accounts))
+    these = f"format(JSONCompactEachRow, 'seller_id String, marketplace_id String', {text})"
+    return f"(seller_id, marketplace_id) IN (SELECT seller_id, marketplace_id FROM {these})"
 
 
 _SCOPE = re.compile(r" in scope |: (?:In scope|While) ", re.IGNORECASE)  # from there on the engine quotes the statement

@@ -15,7 +15,7 @@ from schemas.codec import Codec, Container
 from schemas.events import TOPICS, Topic
 from schemas.rows import AccountId, DailyRows, Loaded, Mark, Standard, Stored
 from sink.ledger import Ledger
-from sink.query import WRITE_SETTINGS, converted, in_list
+from sink.query import WRITE_SETTINGS, converted, of_accounts
 from sink.recompute import recompute
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Terms
 
@@ -26,7 +26,7 @@ EVENT_TABLES: dict[Topic, str] = {
     "feedback": "stored_feedback_events",
     "surveys": "stored_survey_events",
 }
-ACCOUNTS_A_QUERY = 1000
+ACCOUNTS_A_QUERY = 10_000
 
 
 class Store(Ledger):
@@ -94,12 +94,12 @@ class Store(Ledger):
     def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
         """Write the rows of these accounts from day `first` to `as_of` as their stored events give them."""
         names = ", ".join(metric.name for metric in METRICS)
-        select = recompute(terms, f"({_KEY}) IN ({in_list(accounts)})", first=first, as_of=as_of, epoch=epoch)
+        select = recompute(terms, of_accounts(accounts), first=first, as_of=as_of, epoch=epoch)
         self._command(f"INSERT INTO stored_seller_daily ({_KEY}, day, version, {names}) {select}")
 
     def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, int]:
         """Of these accounts those with rows other than their stored events give, with the number of them."""
-        these = f"({_KEY}) IN ({in_list(accounts)})"
+        these = of_accounts(accounts)
         right = recompute(terms, these, first=0, as_of=as_of, epoch=None)
         names = ", ".join(metric.name for metric in METRICS)
         stored = f"SELECT {_KEY}, day, {names} FROM stored_seller_daily FINAL WHERE {these}"
@@ -117,7 +117,7 @@ class Store(Ledger):
         read = "".join(f", {_READ.get(metric.type, '{}').format(metric.name)}" for metric in metrics)
         table = self.query_arrow(
             f"""SELECT {_KEY}, toInt32(day){read} FROM stored_seller_daily FINAL
-            WHERE ({_KEY}) IN ({in_list(accounts)}) AND day >= toDate({max(int(first), 0)}) ORDER BY {_KEY}, day
+            WHERE {of_accounts(accounts)} AND day >= toDate({max(int(first), 0)}) ORDER BY {_KEY}, day
             SETTINGS optimize_move_to_prewhere_if_final = 1"""  # the conditions are on the key alone
         )
         sellers, markets, days, *values = table.columns
@@ -231,7 +231,7 @@ _MARKS = (
 def _slices(accounts: Sequence[AccountId]) -> Iterator[str]:
     """Conditions that hold of these accounts, so many at a time."""
     for at in range(0, len(accounts), ACCOUNTS_A_QUERY):
-        yield f"({_KEY}) IN ({in_list(accounts[at : at + ACCOUNTS_A_QUERY])})"
+        yield of_accounts(accounts[at : at + ACCOUNTS_A_QUERY])
 
 
 def _sums(which: str) -> str:

@@ -28,7 +28,7 @@ HEAT_EVENTS = 50_000  # stored events that a flush has time to load
 HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
-ACCOUNTS_A_SLICE = 4_000
+ACCOUNTS_A_SLICE = 10_000
 
 T = TypeVar("T")
 
