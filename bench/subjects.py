@@ -42,6 +42,7 @@ SUBJECTS = (
     Subject(
         "days-end", "a tenth as many accounts, until each has its new day's row", daysend.days_end, by_default=False
     ),
+    Subject("large-account", "all rows of one account with a million orders", rebuild.large_account, by_default=False),
     Subject("memory", "ten minutes over ten times the events (long)", soak.memory, by_default=False),
     Subject("growth", "over events, accounts, windows and workers (long)", growth.growth, by_default=False),
     Subject("ingest", "a file to Kafka", ingest.ingest, by_default=False),
