@@ -53,7 +53,7 @@ class Store(Ledger):
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for these in _slices(accounts):
             for topic in TOPICS:
-                where = f"{these} AND {_TROUBLED.format(these=these)}" if troubled and topic != "surveys" else these
+                where = f"{these} AND {_TROUBLED[topic].format(these=these)}" if troubled else these
                 events[topic] += self._rows(f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}")
         return Loaded(events, self.marks(accounts))
 
@@ -214,12 +214,18 @@ _LOADED: dict[Topic, str] = {
     "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
     "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
 }
-# Of an order that nothing of this is true of, no metric is the worse: see `streams.core.evidence`.
-_TROUBLED = f"""({_KEY}, order_id) IN (
+# Of an order or a conversation that nothing of this is true of, no metric is the worse: see `streams.core.evidence`.
+_TROUBLED_ORDERS = f"""({_KEY}, order_id) IN (
     SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} GROUP BY {_KEY}, order_id
         HAVING countIf(kind NOT IN ('PLACED', 'SHIPPED', 'DELIVERED')) > 0 OR max(event_time) > min(deliver_by)
     UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
         WHERE {{these}} AND (rating <= 3 OR NOT arrived_on_time OR NOT item_as_described OR NOT customer_service))"""
+_TROUBLED: dict[Topic, str] = {
+    "orders": _TROUBLED_ORDERS,
+    "feedback": _TROUBLED_ORDERS,
+    "surveys": f"({_KEY}, conversation_id) IN (SELECT {_KEY}, conversation_id FROM stored_survey_events "
+    "WHERE {these} AND NOT solved)",
+}
 # A metric's value as `snapshot` has it, by the column's type.
 _READ = {"Nullable(Date)": "ifNull(toInt32({0}), -1)", "DateTime64(3, 'UTC')": "toUnixTimestamp64Milli({0})"}
 _MARKS = (

@@ -28,7 +28,7 @@ from streams.transport import Consumer
 log = logging.getLogger(__name__)
 
 REVOKE_S = 8.0  # for a last flush, within the session time-out
-TURN_S = 0.5  # how often the clock is looked at
+TURN_S = 0.2  # how often the clock is looked at
 
 
 class Store(Sink, AlertStore, Protocol):

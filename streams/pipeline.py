@@ -271,7 +271,7 @@ class Pipeline:
         try:
             return await patiently(self._thread, lambda: not self.over, call, *args)
         finally:
-            self.seconds[getattr(call, "__name__", "sink")] += perf_counter() - started
+            self.seconds[getattr(call, "func", call).__name__] += perf_counter() - started
 
 
 def _first_days(work: Pending) -> dict[AccountId, int]:

@@ -142,12 +142,13 @@ class Pipe:
 
 def _as_of_day(store: Store, fed: Fed, asked: int | None) -> int:
     """The as-of day that is due, never before the stored one."""
-    stored, first = store.as_of(), store.first_day()
-    if first is None:
-        raise SellerpulseError("there is no event, so there is nothing to compute")
-    if asked is not None and asked < first:
-        raise ConfigurationError(f"{iso(asked)} is before the first event, which is of {iso(first)}")
-    days = [day for day in (stored, asked) if day is not None]
+    if asked is not None or not fed.accepted:
+        first = store.first_day()
+        if first is None:
+            raise SellerpulseError("there is no event, so there is nothing to compute")
+        if asked is not None and asked < first:
+            raise ConfigurationError(f"{iso(asked)} is before the first event, which is of {iso(first)}")
+    days = [day for day in (store.as_of(), asked) if day is not None]
     if asked is None and fed.last_ms is not None:
         days.append(fed.last_ms // MS_A_DAY)
     return max(days)
