@@ -24,7 +24,7 @@ from streams.core.calendar import Account, Rows, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.port import Sink
 
-HEAT_EVENTS = 50_000  # stored events that a flush has time to load
+HEAT_EVENTS = 200_000  # stored events that a flush has time to load
 HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
@@ -260,11 +260,14 @@ class Follower:
                     noted = self._first_rows.setdefault(key, FOREVER)
                     self.lagging.setdefault(key, Lag(False, min(day, noted)))
 
-    async def settle(self) -> None:
-        """Have rows of lagging accounts computed, of as many as one statement should; judged, then marked."""
+    async def settle(self, parts: int = 1) -> None:
+        """Have rows of lagging accounts computed; judged, then marked.
+
+        Of as many accounts as one statement should compute, one of so many `parts`.
+        """
         as_of = self.as_of
         assert as_of is not None
-        keys = await self._next_ones(as_of)
+        keys = await self._next_ones(as_of, parts)
         stored = await self._call(self.sink.stored, keys)
         marks = await self._call(self.sink.marks, keys)
         for key in keys:
@@ -280,17 +283,17 @@ class Follower:
         for key in keys:
             del self.lagging[key]
 
-    async def _next_ones(self, as_of: int) -> list[AccountId]:
+    async def _next_ones(self, as_of: int, parts: int) -> list[AccountId]:
         """Lagging accounts, as many as make a slice: neighbours, as tables are read by range."""
 
         def cost(key: AccountId) -> tuple[int, int]:
             events, first_day = self._sizes.get(key, (0, as_of))  # of this moment or before: near enough
             return (as_of + 1 - first_day if self.lagging[key].anew else 1), events
 
-        if not (keys := next_slice((key for key in self._queue if key in self.lagging), cost)):
+        if not (keys := next_slice((key for key in self._queue if key in self.lagging), cost, parts)):
             self._sizes = await self._call(self.sink.sizes, *self.tenure[2:])
             self._queue = iter(sorted(self.lagging, key=lambda key: (self.lagging[key].anew, key)))
-            keys = next_slice(self._queue, cost)
+            keys = next_slice(self._queue, cost, parts)
         return keys
 
     def _first(self, key: AccountId, mark: Mark | None) -> int:
@@ -341,14 +344,19 @@ def _in_memory(account: Account) -> Stored:
     return Stored(account.count, account.checksum, account.first_day)
 
 
-def next_slice(keys: Iterator[AccountId], cost: Callable[[AccountId], tuple[int, int]]) -> list[AccountId]:
-    """Of accounts the next ones, as many as one statement should compute; `cost`: how many rows, of how many events."""
+def next_slice(
+    keys: Iterator[AccountId], cost: Callable[[AccountId], tuple[int, int]], parts: int = 1
+) -> list[AccountId]:
+    """Of accounts the next ones: of as many as one statement should compute, one of so many `parts`.
+
+    `cost`: how many rows, of how many events.
+    """
     these: list[AccountId] = []
     rows = events = 0
     for key in keys:
         these.append(key)
         more_rows, more_events = cost(key)
-        rows, events = rows + more_rows, events + more_events
-        if len(these) >= ACCOUNTS_A_SLICE or rows >= ROWS_A_SLICE or events >= EVENTS_A_SLICE:
+        rows, events = rows + parts * more_rows, events + parts * more_events
+        if parts * len(these) >= ACCOUNTS_A_SLICE or rows >= ROWS_A_SLICE or events >= EVENTS_A_SLICE:
             break
     return these

@@ -37,6 +37,7 @@ FLUSH_EVENTS = 25_000  # enough for a flush; what waits beyond twice that holds 
 LINGER_S = 0.2  # what a flush waits for company: parts of a table are better few
 NEAR_EVENTS = 5_000  # fewer in a flush: the head of the topics is near
 FAR_EVENTS = 100_000  # more are waiting: no account is worth loading
+NEAR_PARTS = 8  # there a statement computes an eighth of what it should, for the sake of what waits meanwhile
 ROWS_EVERY_S = 60.0  # far from the head rows follow so often all the same
 ROWS_SHARE = 4  # and take at most one part in so many of the time
 
@@ -241,7 +242,7 @@ class Pipeline:
             await self.rows.restate()
         if is_idle or not is_near or started >= self._settling_due:
             while self.rows.lagging and not self.over:
-                await self.rows.settle()
+                await self.rows.settle(1 if is_idle or not is_near else NEAR_PARTS)
                 if is_near and (self._work.is_set() or not is_idle):
                     break
             self._settling_due = 2 * clock() - started

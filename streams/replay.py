@@ -9,15 +9,16 @@ from typing import NamedTuple
 from schemas.codec import Codec
 from schemas.errors import ConfigurationError, SellerpulseError
 from schemas.events import MS_A_DAY, TOPICS
-from schemas.rows import Standard
+from schemas.rows import Mark, Standard
 from sink.connect import connect, is_server
+from sink.process import DatabaseProcess
 from sink.store import Store
 from streams.agents import dead_letter_topics, now_ms
 from streams.broker import PARTITIONS, EmbeddedBroker, Progress, Window
 from streams.connectors.files import Source
 from streams.core.metrics import iso
 from streams.feeder import Fed, Feeder
-from streams.run import DatabaseProcess, WorkerProcesses
+from streams.run import WorkerProcesses
 from streams.settings import Settings
 
 POLL_S = 0.1
@@ -125,19 +126,28 @@ class Pipe:
     def settle(self, store: Store, as_of: int, standard: Standard, watch: Watch) -> None:
         """Move the as-of day and wait until every account has its rows and its alerts."""
         store.move_as_of(as_of)
-        most, waiting = 0, 1
-        while waiting:
+        waiting = set(store.behind(as_of, standard, thorough=False))
+        most = 0
+        while True:
             asked = time.monotonic()
-            waiting = len(store.behind(as_of, standard, thorough=False)) or len(store.behind(as_of, standard))
-            most = max(most, waiting)
-            watch.rows(most - waiting, most)
+            marks = store.marks(list(waiting))
+            waiting = {key for key in waiting if not _is_right(marks.get(key), standard, as_of)}
+            # That rows lag events alone shows only in a look at every event.
+            if not waiting and not (waiting := set(store.behind(as_of, standard))):
+                break
+            most = max(most, len(waiting))
+            watch.rows(most - len(waiting), most)
             self._workers.check()
-            # The question reads every event: asked more often it would keep the workers from their work.
-            time.sleep(POLL_S + 3 * (time.monotonic() - asked) if waiting else 0)
+            time.sleep(POLL_S + 3 * (time.monotonic() - asked))  # asked more often it would keep them from their work
+        watch.rows(most, most)
 
     def close(self) -> None:
         """Let go of the broker."""
         self._progress.close()
+
+
+def _is_right(mark: Mark | None, standard: Standard, as_of: int) -> bool:
+    return mark is not None and mark.standard == standard and mark.as_of >= as_of
 
 
 def _as_of_day(store: Store, fed: Fed, asked: int | None) -> int:

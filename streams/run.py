@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from schemas.errors import SellerpulseError
-from sink.embedded import DATABASE
+from sink.process import end_with_parent
 from streams.settings import Settings
 
 STOP_S = 20.0
@@ -52,7 +52,7 @@ def _give_up() -> None:
 def _run_silently(orders: Connection) -> None:
     """The body of a worker process of `replay`: it ends with its parent's word, not with the terminal's Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     import streams.app  # noqa: F401  # takes a second, in which the database opens
     from streams.log import configure_logging
 
@@ -60,64 +60,6 @@ def _run_silently(orders: Connection) -> None:
     logging.getLogger("streams").setLevel(logging.WARNING)
     settings, share = orders.recv()
     run_worker(settings, live=False, share=share)
-
-
-def _end_with_parent() -> None:
-    """A replay that was killed took broker and database along: its workers would look for them for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-class DatabaseProcess:
-    """An embedded database, served on loopback by a process of its own for a `with` block.
-
-    Beside the feeder in one process, each insert would wait for Python's lock. Raises ConfigurationError as `Server`.
-    """
-
-    def __init__(self, folder: str, port: int) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self._answer, theirs = spawn.Pipe(duplex=False)
-        self._process = spawn.Process(target=_serve, args=(folder, port, theirs), name="database", daemon=True)
-
-    def __enter__(self) -> str:
-        """Its address."""
-        self._process.start()
-        try:
-            answer = self._answer.recv()
-        except EOFError:
-            raise SellerpulseError("the database's process ended before it answered") from None
-        if isinstance(answer, SellerpulseError):
-            raise answer
-        return f"{answer}/{DATABASE}"
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.terminate()
-        self._process.join(STOP_S)
-        self._process.kill()
-
-
-def _serve(folder: str, port: int, answer: Connection) -> None:
-    """The body of a database process."""
-    from sink.serve import Server
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    server = Server(folder, port)
-    try:
-        server.start()
-    except SellerpulseError as refused:
-        answer.send(refused)
-        return
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
-    answer.send(server.url)
-    told.wait()
-    server.stop()
-    os._exit(0)  # chDB may not end well with a statement still running
 
 
 class WorkerProcesses:

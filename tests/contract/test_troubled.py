@@ -1,0 +1,42 @@
+"""What is loaded of accounts in trouble tells as much as all of them: the orders behind every metric, on any day."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.events import MS_A_DAY
+from streams.accounts import restore
+from streams.core.evidence import BEHIND, Evidence
+from streams.core.metrics import Terms
+from streams.core.rules import Condition, Level, Rule
+from tests.contract.conftest import Opening
+from tests.contract.tables import Row
+from tests.contract.test_recompute import accounts_of
+from tests.contract.test_store import put
+from tests.unit.test_guarantee import EVENTS, without_id_reuse
+
+RULES = [Rule(metric, (Condition(metric, {}),), ">", (Level(0.0, "info"),)) for metric in BEHIND]
+
+
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(histories=st.lists(EVENTS, min_size=10, max_size=30))
+def test_what_is_troubled_tells_of_every_order_behind_a_metric(opening: Opening, histories: list[list[Row]]) -> None:
+    store = opening().store
+    events = [
+        event | {"seller_id": f"{event['seller_id']}-{n}"}
+        for n, history in enumerate(histories)
+        for event in without_id_reuse(history)
+    ]
+    put(store, *events)
+    accounts = accounts_of(events)
+    everything = restore(accounts, store.load(accounts), lambda _: Terms())
+    troubled = restore(accounts, store.load(accounts, troubled=True), lambda _: Terms())
+    days = sorted({event["event_time"] // MS_A_DAY + later for event in events for later in (0, 1, 8, 40)})
+    behind = 0
+    for account in accounts:
+        all_of_it, some = Evidence(everything[account]), Evidence(troubled[account])
+        for day in days:
+            for rule in RULES:
+                orders = all_of_it.orders_behind(rule, day)
+                assert some.orders_behind(rule, day) == orders
+                behind += len(orders)
+    assert behind
