@@ -93,7 +93,9 @@ class Pipeline:
         self._work, self._full = asyncio.Event(), asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._rows_due = asyncio.get_running_loop().time() + ROWS_EVERY_S
+        self._time = asyncio.get_running_loop().time
+        self._came = 0.0  # when the first record came of those that wait
+        self._rows_due = self._time() + ROWS_EVERY_S
         self._settling_due = 0.0
 
     async def finish(self, timeout_s: float) -> None:
@@ -147,7 +149,9 @@ class Pipeline:
 
     def _took(self, topic: str, partition: int, records: Sequence[Any]) -> None:
         self._pending.offsets[topic, partition] = records[-1].offset + 1
-        self._work.set()
+        if not self._work.is_set():
+            self._came = self._time()
+            self._work.set()
         if len(self._pending) >= FLUSH_EVENTS:
             self._full.set()
         if len(self._pending) >= 2 * FLUSH_EVENTS:
@@ -164,8 +168,8 @@ class Pipeline:
             except TimeoutError:
                 idle = True
             if not idle:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), LINGER_S)
+                with suppress(TimeoutError):  # what came during the last flush has waited long enough
+                    await asyncio.wait_for(self._full.wait(), self._came + LINGER_S - self._time())
             await self.flush(idle)
 
     def _rows_lag(self) -> bool:
@@ -234,8 +238,7 @@ class Pipeline:
         Near the head of the topics those of hot accounts at once, of cold ones in what is half of the time, or all of
         it while nothing else waits; far from it all of them now and then.
         """
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = self._time()
         if not is_near and started < self._rows_due:
             return
         if self.rows.changed:
@@ -245,8 +248,8 @@ class Pipeline:
                 await self.rows.settle(1 if is_idle or not is_near else NEAR_PARTS)
                 if is_near and (self._work.is_set() or not is_idle):
                     break
-            self._settling_due = 2 * clock() - started
-        self._rows_due = clock() + max(ROWS_EVERY_S, (ROWS_SHARE - 1) * (clock() - started))
+            self._settling_due = 2 * self._time() - started
+        self._rows_due = self._time() + max(ROWS_EVERY_S, (ROWS_SHARE - 1) * (self._time() - started))
 
     async def mend(self) -> None:
         """Find the accounts whose rows others left behind. Before any flush; the rows follow."""
