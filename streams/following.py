@@ -25,6 +25,7 @@ from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.port import Sink
 
 HEAT_EVENTS = 200_000  # stored events that a flush has time to load
+LOAD_EVENTS = 50_000  # in one go: rows, facts and stories of them are in memory at once
 HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
@@ -112,21 +113,22 @@ class Follower:
             else:
                 self.hot.put(Account(key, self.terms_of(key[1])), FOREVER)
                 self._first_rows[key] = FOREVER
-        if cold and (chosen := await self._light_ones(cold[:HEAT_ACCOUNTS])):
-            loaded = await self._call(self.sink.load, chosen)
-            for key, account in restore(chosen, loaded, self.terms_of).items():
+        for portion in await self._light_ones(cold[:HEAT_ACCOUNTS]) if cold else ():
+            loaded = await self._call(self.sink.load, portion)
+            for key, account in restore(portion, loaded, self.terms_of).items():
                 self._take_in(account, loaded.marks.get(key))
 
-    async def _light_ones(self, accounts: list[AccountId]) -> list[AccountId]:
-        """Those with the fewest events, until they are enough for a flush."""
+    async def _light_ones(self, accounts: list[AccountId]) -> list[list[AccountId]]:
+        """Those with the fewest events, until they are enough for a flush, in portions that take little memory."""
         stored = await self._call(self.sink.stored, accounts)
-        chosen, events = [], 0
+        chosen: defaultdict[int, list[AccountId]] = defaultdict(list)
+        events = 0
         for key in sorted(stored, key=lambda key: stored[key].events):
             events += stored[key].events
             if events > HEAT_EVENTS:
                 break
-            chosen.append(key)
-        return chosen
+            chosen[events // LOAD_EVENTS].append(key)
+        return list(chosen.values())
 
     def _take_in(self, account: Account, mark: Mark | None) -> None:
         self.hot.put(account, self._first_rows[account.id])
