@@ -102,7 +102,10 @@ class Window:
         self._while_waiting()
         committed = self._progress.committed()
         for at, sent in self._sent.items():
-            while (checkpoints := self._checkpoints[at]) and checkpoints[0][0] <= committed[at]:
+            checkpoints = self._checkpoints[at]
+            if not checkpoints or checkpoints[-1][0] < sent[0]:  # a few large records may fill a partition
+                checkpoints.append((sent[0], sent[1]))
+            while checkpoints and checkpoints[0][0] <= committed[at]:
                 self._read[at] = checkpoints.popleft()
             sent[2:] = sent[0] + RECORDS_MAX // 4, sent[1] + BYTES_MAX // 4
         return all(

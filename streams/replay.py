@@ -161,6 +161,8 @@ def _as_of_day(store: Store, fed: Fed, asked: int | None) -> int:
     days = [day for day in (store.as_of(), asked) if day is not None]
     if asked is None and fed.last_ms is not None:
         days.append(fed.last_ms // MS_A_DAY)
+    if not days:  # events of a replay that was interrupted, and nothing accepted since
+        raise SellerpulseError("no event was accepted, and none tells the as-of day: give --as-of")
     return max(days)
 
 

@@ -47,8 +47,7 @@ def test_what_went_well_is_left_out(opening: Opening) -> None:
     put(opened.store, *well, *badly)
     loaded = opened.store.load([ACCOUNT], troubled=True)
     evidence = Evidence(restore([ACCOUNT], loaded, lambda _: Terms())[ACCOUNT])
-    for rule in RULES:
-        if rule.name in ("negative_90d", "order_defect_rate_60d", "cs_running_score"):
-            assert evidence.orders_behind(rule, DAY) == ["bad"]
+    behind = {rule.name: evidence.orders_behind(rule, DAY) for rule in RULES}
+    assert behind["negative_90d"] == behind["order_defect_rate_60d"] == behind["cs_running_score"] == ["bad"]
     if not isinstance(opened.tables, MemoryStore):  # it may load more
         assert {row[2] for rows in loaded.events.values() for row in rows} == {"bad"}
