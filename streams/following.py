@@ -284,6 +284,8 @@ class Follower:
         await self._mark(stored, as_of)
         for key in keys:
             del self.lagging[key]
+        if not self.lagging:
+            self._sizes = {}  # of all accounts there are
 
     async def _next_ones(self, as_of: int, parts: int) -> list[AccountId]:
         """Lagging accounts, as many as make a slice: neighbours, as tables are read by range."""
