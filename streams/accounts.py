@@ -30,11 +30,13 @@ class HotAccounts:
         self._sizes[key] = 0
         self.touch(key)
 
-    def touch(self, key: AccountId) -> None:
-        """The account was used: it is the last to go, and its size may be another."""
+    def touch(self, key: AccountId) -> int:
+        """The account was used: it is the last to go, and its size may be another; that is told."""
         account = self._accounts[key] = self._accounts.pop(key)
-        self.bytes += account.bytes - self._sizes[key]
-        self._sizes[key] = account.bytes
+        size = account.bytes
+        self.bytes += size - self._sizes[key]
+        self._sizes[key] = size
+        return size
 
     def drop(self, key: AccountId) -> None:
         """The account leaves memory."""

@@ -20,12 +20,12 @@ import numpy as np
 
 from schemas.rows import EPOCH_BITS, AccountId, DailyRows, Mark, Standard, Stored
 from streams.accounts import HotAccounts, first_row, restore
-from streams.core.calendar import Account, Rows, snapshot_columns
+from streams.core.calendar import Account, Rows, bytes_of, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.port import Sink
 
 HEAT_EVENTS = 200_000  # stored events that a flush has time to load
-LOAD_EVENTS = 50_000  # in one go: rows, facts and stories of them are in memory at once
+LOAD_EVENTS = 20_000  # in one go: rows, facts and stories of them are in memory at once
 HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
@@ -104,28 +104,34 @@ class Follower:
         One that lags is settled first: its rows are to be computed anyway.
         """
         cold = []
+        room = self.hot.budget  # what is touched stays
         for key in touched:
             if key in self.hot:
-                self.hot.touch(key)
+                room -= self.hot.touch(key)
             elif key in self._first_rows:
                 if key not in self.lagging:
                     cold.append(key)
             else:
                 self.hot.put(Account(key, self.terms_of(key[1])), FOREVER)
                 self._first_rows[key] = FOREVER
-        for portion in await self._light_ones(cold[:HEAT_ACCOUNTS]) if cold else ():
+        for portion in await self._light_ones(cold[:HEAT_ACCOUNTS], room) if cold else ():
             loaded = await self._call(self.sink.load, portion)
             for key, account in restore(portion, loaded, self.terms_of).items():
                 self._take_in(account, loaded.marks.get(key))
+            await self.cool(self.hot.surplus())
 
-    async def _light_ones(self, accounts: list[AccountId]) -> list[list[AccountId]]:
-        """Those with the fewest events, until they are enough for a flush, in portions that take little memory."""
+    async def _light_ones(self, accounts: list[AccountId], room: int) -> list[list[AccountId]]:
+        """Those with the fewest events, until they are enough for a flush, in portions that take little memory.
+
+        `room`: bytes that they may take when they are hot.
+        """
         stored = await self._call(self.sink.stored, accounts)
         chosen: defaultdict[int, list[AccountId]] = defaultdict(list)
         events = 0
         for key in sorted(stored, key=lambda key: stored[key].events):
             events += stored[key].events
-            if events > HEAT_EVENTS:
+            room -= bytes_of(stored[key].events, stored[key].events)  # about a day with steps for each
+            if events > HEAT_EVENTS or (chosen and room < 0):
                 break
             chosen[events // LOAD_EVENTS].append(key)
         return list(chosen.values())

@@ -173,7 +173,7 @@ class Account:
     @property
     def bytes(self) -> int:
         """How much memory it takes, roughly."""
-        return BYTES_AN_ACCOUNT + BYTES_AN_EVENT * self.count + BYTES_A_DAY * len(self._calendar.steps)
+        return bytes_of(self.count, len(self._calendar.steps))
 
     @property
     def as_of(self) -> int:
@@ -259,6 +259,11 @@ class Account:
         shown[at < 0] = (-1, 0, 0)
         self._weeks = start, week, shown
         return self._weeks
+
+
+def bytes_of(events: int, days: int) -> int:
+    """How much memory an account of so many events takes, with steps on so many days; roughly."""
+    return BYTES_AN_ACCOUNT + BYTES_AN_EVENT * events + BYTES_A_DAY * days
 
 
 _spreads: dict[Terms, dict[Fact, Spread]] = {}
