@@ -25,7 +25,7 @@ from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.port import Sink
 
 HEAT_EVENTS = 200_000  # stored events that a flush has time to load
-LOAD_EVENTS = 20_000  # in one go: rows, facts and stories of them are in memory at once
+LOAD_EVENTS = 50_000  # in one go: rows, facts and stories of them are in memory at once
 HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
