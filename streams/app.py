@@ -19,7 +19,7 @@ from streams.settings import Settings, load_settings
 from streams.topics import DEAD_LETTER_BYTES
 from streams.transport import App, NoTables
 
-HOT_BYTES = 256 << 20  # of accounts in memory; what a worker takes beside them is in README, Measured
+HOT_BYTES = 288 << 20  # of accounts in memory; what a worker takes beside them is in README, Measured
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
 
 

@@ -42,8 +42,8 @@ Story = dict[str, Any]  # event_id -> fact; every story is one topic's events of
 
 BEFORE_ALL = -(1 << 30)  # the as-of day before there is one
 # What an account takes in memory, as tracemalloc measured it; a test measures it again.
-BYTES_AN_ACCOUNT, BYTES_AN_EVENT, BYTES_A_DAY = 3_000, 350, 330
-_ZEROS = array("i", bytes(4 * len(COUNTERS)))
+BYTES_AN_ACCOUNT, BYTES_AN_EVENT, BYTES_A_DAY = 6_000, 350, 200
+_WIDTHS = "bhi"  # of steps: half of an account's memory, and few have more than 127 of anything on a day
 
 
 class Rows(NamedTuple):
@@ -64,6 +64,7 @@ class Calendar:
         self.as_of = BEFORE_ALL
         self.sums = [0] * len(COUNTERS)
         self.steps: dict[int, array[int]] = {}
+        self._nothing = _no_steps(_WIDTHS[0])
 
     def replace(self, before: Points, after: Points) -> int | None:
         """Steps in place of others; the first day on which that makes a difference, None if on none."""
@@ -75,13 +76,24 @@ class Calendar:
             if step:
                 of_day = steps.get(day)
                 if of_day is None:
-                    of_day = steps[day] = array("i", _ZEROS)
-                of_day[counter] += step
+                    of_day = steps[day] = self._nothing[:]
+                try:
+                    of_day[counter] += step
+                except OverflowError:
+                    self._widen(of_day[counter] + step)
+                    steps[day][counter] += step
                 if day <= as_of:
                     sums[counter] += step
                 if first is None or day < first:
                     first = day
         return first
+
+    def _widen(self, step: int) -> None:
+        """Steps in arrays wide enough for this one."""
+        width = next(width for width in _WIDTHS if step.bit_length() < 8 * array(width).itemsize)
+        self._nothing = _no_steps(width)
+        for day, of_day in self.steps.items():
+            self.steps[day] = array(width, of_day)
 
     def move(self, as_of: int) -> None:
         """The as-of day moves forward."""
@@ -95,8 +107,8 @@ class Calendar:
         """The counters at the end of each day from `first` to the as-of day: int64 (days, counters)."""
         steps = self.steps
         days = range(first + 1, self.as_of + 1)
-        packed = b"".join([steps.get(day, _ZEROS).tobytes() for day in days])
-        moves = np.frombuffer(packed, dtype=np.int32).reshape(len(days), len(COUNTERS))[:, counters]
+        packed = b"".join([steps.get(day, self._nothing).tobytes() for day in days])
+        moves = np.frombuffer(packed, dtype=self._nothing.typecode).reshape(len(days), len(COUNTERS))[:, counters]
         sums = np.array(self.sums, dtype=np.int64)[counters]
         values = np.empty((len(days) + 1, len(sums)), dtype=np.int64)
         values[0] = sums - moves.sum(axis=0, dtype=np.int64)
@@ -264,6 +276,10 @@ class Account:
 def bytes_of(events: int, days: int) -> int:
     """How much memory an account of so many events takes, with steps on so many days; roughly."""
     return BYTES_AN_ACCOUNT + BYTES_AN_EVENT * events + BYTES_A_DAY * days
+
+
+def _no_steps(width: str) -> "array[int]":
+    return array(width, [0] * len(COUNTERS))
 
 
 _spreads: dict[Terms, dict[Fact, Spread]] = {}

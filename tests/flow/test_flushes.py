@@ -196,7 +196,7 @@ def test_accounts_have_their_first_row_noted_where_there_is_one() -> None:
 
 def test_accounts_that_outgrow_memory_leave_it_and_come_back_when_touched() -> None:
     async def drama() -> None:
-        world = World(NOON + 10 * MS_A_DAY, partitions=1, hot_bytes=BYTES_AN_ACCOUNT + 5 * BYTES_AN_EVENT)
+        world = World(NOON + 10 * MS_A_DAY, partitions=1, hot_bytes=BYTES_AN_ACCOUNT + 2 * BYTES_AN_EVENT)
         world.assign()
         for n, seller in enumerate(("S1", "S2", "S1", "S2")):
             world.produce(order(f"e{n}", seller_id=seller))
