@@ -69,6 +69,7 @@ def of_accounts(accounts: Sequence[AccountId]) -> str:
 
 
 _SCOPE = re.compile(r" in scope |: (?:In scope|While) ", re.IGNORECASE)  # from there on the engine quotes the statement
+_FAILING = re.compile(r"HTTP status (?:429|5\d\d)")
 
 
 @contextmanager
@@ -81,6 +82,8 @@ def converted() -> Iterator[None]:
         code = getattr(failed, "code", None) or _code_in(text)
         if not code and isinstance(failed, OperationalError):  # the network's
             raise Unavailable("ClickHouse does not answer") from failed
+        if not code and (status := _FAILING.search(text)):  # something in front of the engine, or it is going down
+            raise Unavailable(f"ClickHouse: {status[0]}") from failed
         what = _SCOPE.split(text.splitlines()[0])[0][:300]
         raise (Unavailable if code in _PASSING else SinkRejected)(f"ClickHouse: {what}") from failed
     except (ClickHouseError, HTTPError, OSError) as failed:

@@ -18,6 +18,7 @@ from schemas.codec import Codec
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
 from schemas.rows import Standard
 from streams.core.metrics import Terms
+from streams.failpoints import reach
 from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
 from streams.pipeline import Pipeline
@@ -125,6 +126,7 @@ class Worker:
         )  # fmt: skip
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
+        reach("assigned")
         self._start(pipeline.run())
         self._start(self._mend_and_turn(pipeline))
 
@@ -133,6 +135,7 @@ class Worker:
         pipeline, self.pipeline = self.pipeline, None
         self._assigned.clear()
         if pipeline is not None:
+            reach("revoked")
             await self._or_crash(pipeline.finish(REVOKE_S))
 
     async def _mend_and_turn(self, pipeline: Pipeline) -> None:

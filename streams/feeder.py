@@ -16,6 +16,7 @@ from schemas.events import UNKNOWN_TOPIC, Refusal, account_key, check
 from streams.broker import PARTITIONS, Window
 from streams.connectors.files import Record, Source
 from streams.connectors.input import Progress
+from streams.failpoints import reach
 
 FLUSH_S = 60.0
 LOOK_EVERY = 500  # records
@@ -136,6 +137,7 @@ class Feeder:
         """What need not be done for every record."""
         self._now_ms = self._clock()
         self._producer.poll(0)
+        reach("fed")
         if self._failed:
             raise Unavailable(f"Kafka: {''.join(self._failed)}")
 

@@ -22,6 +22,7 @@ from schemas.rows import EPOCH_BITS, AccountId, DailyRows, Mark, Standard, Store
 from streams.accounts import HotAccounts, first_row, restore
 from streams.core.calendar import Account, Rows, bytes_of, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
+from streams.failpoints import reach
 from streams.port import Sink
 
 HEAT_EVENTS = 200_000  # stored events that a flush has time to load
@@ -116,6 +117,7 @@ class Follower:
                 self._first_rows[key] = FOREVER
         for portion in await self._light_ones(cold[:HEAT_ACCOUNTS], room) if cold else ():
             loaded = await self._call(self.sink.load, portion)
+            reach("loading")
             for key, account in restore(portion, loaded, self.terms_of).items():
                 self._take_in(account, loaded.marks.get(key))
             await self.cool(self.hot.surplus())
@@ -201,6 +203,7 @@ class Follower:
         """Rows of hot accounts; judged, then marked."""
         if blocks:
             latest = await self._write_rows(blocks)
+            reach("rows_stored")
             versions = {block.account: self._version(self.hot[block.account].count) for block in blocks}
             await self._judge(Written(as_of, versions, latest))
         await self.bury({key: self.hot[key].first_day for key in accounts})
@@ -286,6 +289,7 @@ class Follower:
         versions = {key: self._version(stored[key].events) for key in keys if stored[key].first_day <= as_of}
         if versions:
             await self._compute({key: self._first(key, marks.get(key)) for key in versions}, as_of)
+            reach("rows_stored")
             await self._judge(Written(as_of, versions, None))
         await self._mark(stored, as_of)
         for key in keys:

@@ -27,6 +27,7 @@ from schemas.errors import Unavailable
 from schemas.events import MS_A_DAY, Refusal, Topic
 from schemas.rows import AccountId, Standard
 from streams.core.metrics import FOREVER, Terms
+from streams.failpoints import reach
 from streams.following import Follower, Tenure, Written
 from streams.intake import Intake, Outgoing, Partition, Pending, rejected
 from streams.port import Sink, patiently
@@ -127,6 +128,7 @@ class Pipeline:
             self._intake.sort(topic, partition, records, decoded, now, self._pending)
             self.seconds["decode"] += perf_counter() - started
             self._took(topic, partition, records)
+            reach("decoded")
 
     async def _decoded(self, topic: Topic, records: Sequence[Any], now_ms: int) -> list[Checked | Refusal] | None:
         """What the records are; None if the tenure is over before a Schema Registry tells."""
@@ -192,7 +194,9 @@ class Pipeline:
             if work.misplaced:
                 await self.call(self.sink.add_misplaced, work.offsets, work.misplaced)
             if work.offsets and not self.over:
+                reach("before_commit")
                 await self.commit(work.offsets)
+                reach("after_commit")
             if self._rows_lag():
                 await self._follow(is_idle=idle, is_near=idle or len(work) < NEAR_EVENTS)
 
@@ -205,12 +209,14 @@ class Pipeline:
         else:
             await self.rows.heat(days)
         fresh = {topic: self._into_stories(topic, events) for topic, events in work.events.items()}
+        reach("stories_changed")
         await self.rows.bury(days)
         await self.rows.lag({key: day for key, day in days.items() if key not in self.rows.hot})
         for topic, events in fresh.items():
             if events:
                 await self.call(self.sink.add_events, topic, [(found.payload, found.digest) for found in events])
                 self.counts["stored"] += len(events)
+                reach("events_stored")
 
     def _into_stories(self, topic: Topic, events: list[Checked]) -> list[Checked]:
         """Hot accounts take their events; what there is to store: those that are new to them, and all of cold ones."""
@@ -263,6 +269,7 @@ class Pipeline:
             return
         await self._looked.wait()
         as_of = await self.call(self.sink.move_as_of, day)
+        reach("turned")
         async with self._flushing:
             await self.rows.turn(as_of)
         self._work.set()

@@ -18,12 +18,13 @@ from pydantic import BaseModel, ValidationError
 from schemas.errors import ConfigurationError
 from schemas.rows import Standard
 from streams.core.metrics import METRICS, Terms, snapshot_sql
+from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.ruletables import Alerts, unknown
 from streams.sections import ClickHouse, Kafka, Metrics, Receivers, Section
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
-NOT_SETTINGS = frozenset((FILE_VARIABLE, f"{PREFIX}CI"))
+NOT_SETTINGS = frozenset((FILE_VARIABLE, f"{PREFIX}CI", FAILPOINTS))
 DEFAULT_FILE = Path("sellerpulse.toml")
 
 

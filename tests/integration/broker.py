@@ -1,5 +1,6 @@
 """A real Kafka broker for tests: deploy/kafka/run.sh on free ports, which a test may kill and start again."""
 
+import signal
 import socket
 import subprocess
 import time
@@ -62,6 +63,16 @@ class Broker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def sleep(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nobody."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop if it still runs, then start on the same address and data."""

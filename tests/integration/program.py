@@ -41,18 +41,26 @@ ALERTS = """
 
 PARTITIONS = 4
 DLQ = tuple(f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC))
-EVERY = [(topic, p) for topic in (*TOPICS, "alerts") for p in range(PARTITIONS)] + [(topic, 0) for topic in DLQ]
-
 Partition = tuple[str, int]
+
+
+def every_partition(partitions: int = PARTITIONS) -> list[Partition]:
+    """Those that workers read, if topics of events have so many."""
+    return [(topic, p) for topic in TOPICS for p in range(partitions)] + [(topic, 0) for topic in DLQ]
+
+
+EVERY = [*every_partition(), *(("alerts", p) for p in range(PARTITIONS))]
+
 Headers = list[tuple[str, str | bytes | None]]
 Sent = tuple[str, bytes | None, bytes | None, Headers]  # topic, key, value, headers
 T = TypeVar("T")
 
 
-def environment(settings: dict[str, str]) -> dict[str, str]:
+def environment(settings: Mapping[str, str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """No settings but these, named as in KAFKA__GROUP; and a host whose zone is not the data's."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SELLERPULSE_")}
-    return plain | {"TZ": "America/New_York"} | {f"SELLERPULSE_{name}": value for name, value in settings.items()}
+    named = {f"SELLERPULSE_{name}": value for name, value in settings.items()}
+    return plain | {"TZ": "America/New_York"} | named | dict(environ or {})
 
 
 def run(folder: Path, *words: str | Path, within_s: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -87,12 +95,19 @@ def assert_same(found: str, wanted: str) -> None:
 class Program:
     """A command in the background, in a process group of its own, from construction to the end of a `with` block."""
 
-    def __init__(self, folder: Path, *words: str | Path, command: Sequence[str] = SELLERPULSE, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *words: str | Path,
+        command: Sequence[str] = SELLERPULSE,
+        environ: Mapping[str, str] | None = None,
+        **settings: str,
+    ) -> None:
         self.words = tuple(map(str, words))
         self._log = folder / f"{self.words[0].lstrip('-')}-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, *self.words], cwd=folder, env=environment(settings),
+                [*command, *self.words], cwd=folder, env=environment(settings, environ),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -157,6 +172,11 @@ class Database:
         said = wait_until(self._address, 30, "a served folder", program)
         self._port = said.rpartition("/")[0].rpartition(":")[2]
 
+    @property
+    def port(self) -> int:
+        """Where it answers."""
+        return int(self._port)
+
     def _address(self) -> str:
         return self._program.log().rpartition(" is served at ")[2].strip() if self._program else ""
 
@@ -218,12 +238,17 @@ class Place:
         self.folder, self.kafka, self.admin, self.group = ground.folder, ground.kafka, ground.admin, group
         self.db = ground.database.url(group)
         self.begin: dict[Partition, int] = {}
+        self._every = EVERY
         self._consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": group, "log_level": 0})
 
-    def worker(self, **settings: str) -> Program:
+    def worker(self, environ: Mapping[str, str] | None = None, **settings: str) -> Program:
         """`sellerpulse worker` here."""
         words = ["worker", "--kafka", self.kafka, "--db", self.db]
-        return Program(self.folder, *words, KAFKA__GROUP=self.group, **settings)
+        return Program(self.folder, *words, environ=environ, KAFKA__GROUP=self.group, **settings)
+
+    def look_at(self, partitions: int) -> None:
+        """The topics of events have so many partitions now."""
+        self._every = every_partition(partitions)
 
     def set_back(self) -> bool:
         """Let the group begin where the topics end now; False if the broker, just started, is not ready for that."""
@@ -237,22 +262,22 @@ class Place:
 
     def committed(self) -> dict[Partition, int]:
         """The group's next offsets. (The admin client can crash on this: librdkafka issue 5040.)"""
-        found = self._consumer.committed([TopicPartition(*at) for at in EVERY], timeout=10)
+        found = self._consumer.committed([TopicPartition(*at) for at in self._every], timeout=10)
         return {(at.topic, at.partition): at.offset for at in found}
 
     def ends(self) -> dict[Partition, int]:
         """The next offset of every partition."""
-        return {at: self._consumer.get_watermark_offsets(TopicPartition(*at), timeout=10)[1] for at in EVERY}
+        return {at: self._consumer.get_watermark_offsets(TopicPartition(*at), timeout=10)[1] for at in self._every}
 
     def progress(self, partitions: Sequence[Partition] | None = None) -> int:
         """How many records the group has done with."""
         done = self.committed()
-        return sum(done[at] - self.begin[at] for at in partitions or done if at[0] != "alerts")
+        return sum(max(done[at], 0) - self.begin.get(at, 0) for at in partitions or done if at[0] != "alerts")
 
     def left(self) -> dict[Partition, int]:
         """How many records of its topics the group has not done with, where there are any."""
         end, done = self.ends(), self.committed()
-        return {at: end[at] - done[at] for at in end if at[0] != "alerts" and done[at] != end[at]}
+        return {at: end[at] - max(done[at], 0) for at in end if at[0] != "alerts" and max(done[at], 0) != end[at]}
 
     def owned(self) -> list[set[Partition]]:
         """The partitions of each worker of the group; none while it is about to divide them anew."""
@@ -267,7 +292,8 @@ class Place:
     def shared_by(self, workers: int) -> bool:
         """Whether so many workers have shared out everything."""
         owned = self.owned()
-        return len(owned) == workers and sum(map(len, owned)) == len(EVERY) - PARTITIONS
+        wanted = [at for at in self._every if at[0] != "alerts"]
+        return len(owned) == workers and sum(map(len, owned)) == len(wanted)
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """Rows of the database."""
@@ -323,3 +349,9 @@ class Ground:
     def ingest(self, file: Path) -> None:
         """All events of a file to the topics."""
         succeed(self.folder, "ingest", file, "--kafka", self.kafka)
+
+
+def laid_out(folder: Path, kafka: str, database: Database) -> Ground:
+    """A broker's topics as `topics create` makes them, and a server."""
+    succeed(folder, "topics", "create", "--kafka", kafka, KAFKA__PARTITIONS=str(PARTITIONS))
+    return Ground(folder, kafka, AdminClient({"bootstrap.servers": kafka, "log_level": 0}), database)

@@ -18,7 +18,6 @@ from typing import Any, cast
 import pytest
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient
 
 from schemas.codec import Codec
 from schemas.events import MS_A_DAY, TOPICS, Parsed, Topic, account_key, from_json
@@ -38,6 +37,7 @@ from tests.integration.program import (
     Sent,
     Webhook,
     assert_same,
+    laid_out,
     serving,
     sql,
     succeed,
@@ -77,10 +77,8 @@ class Input:
 def ground(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """Topics as `topics create` makes them, and a server."""
     folder = tmp_path_factory.mktemp("worker")
-    succeed(folder, "topics", "create", "--kafka", kafka.bootstrap, KAFKA__PARTITIONS=str(PARTITIONS))
     with serving(folder) as database:
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
-        yield Ground(folder, kafka.bootstrap, admin, database)
+        yield laid_out(folder, kafka.bootstrap, database)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +249,7 @@ def test_a_worker_told_to_stop_ends_within_seconds_and_one_that_faust_starts_goe
         assert 0 < place.progress() < 3 * SIMULATED, "it was stopped too late to tell"
         settings = {"KAFKA__BOOTSTRAP": place.kafka, "KAFKA__GROUP": place.group, "CLICKHOUSE__URL": place.db}
         words = ["-A", "streams.app", "worker", "-l", "warn"]
-        faust = stack.enter_context(Program(place.folder, *words, command=FAUST, **settings))
+        faust = stack.enter_context(Program(place.folder, *words, command=FAUST, environ=None, **settings))
         _become(place, much.replayed.result(), 90, faust)
         assert faust.stop() == 0, faust.log()
 
