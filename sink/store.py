@@ -65,9 +65,15 @@ class Store(Ledger):
                 found[seller, marketplace] = Stored(*sums)
         return found
 
-    def sizes(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, tuple[int, int]]:
-        """How many events accounts of these partitions have, one that came twice perhaps twice, and the first's day."""
-        rows = self._rows(f"SELECT {_KEY}, events, first_day FROM ({_sums(_where(partitions, owned))})")
+    def sizes(
+        self, partitions: int = 1, owned: Iterable[int] = (0,), *, among: Sequence[AccountId] | None = None
+    ) -> dict[AccountId, tuple[int, int]]:
+        """How many events accounts of these partitions have, one that came twice perhaps twice, and the first's day.
+
+        Of those `among` these, if they are given.
+        """
+        which = _where(partitions, owned) + ("" if among is None else f" AND {of_accounts(among)}")
+        rows = self._rows(f"SELECT {_KEY}, events, first_day FROM ({_sums(which)})")
         return {(seller, marketplace): (events, first_day) for seller, marketplace, events, first_day in rows}
 
     def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:

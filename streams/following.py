@@ -305,7 +305,8 @@ class Follower:
             return (as_of + 1 - first_day if self.lagging[key].anew else 1), events
 
         if not (keys := next_slice((key for key in self._queue if key in self.lagging), cost, parts)):
-            self._sizes = await self._call(self.sink.sizes, *self.tenure[2:])
+            few = list(self.lagging) if len(self.lagging) <= ACCOUNTS_A_SLICE else None  # else all: quicker asked
+            self._sizes = await self._call(partial(self.sink.sizes, among=few), *self.tenure[2:])
             self._queue = iter(sorted(self.lagging, key=lambda key: (self.lagging[key].anew, key)))
             keys = next_slice(self._queue, cost, parts)
         return keys

@@ -47,8 +47,13 @@ class Sink(Protocol):
     def stored(self, accounts: Sequence[AccountId]) -> dict[AccountId, Stored]:
         """How much is stored of these accounts, as far as anything is."""
 
-    def sizes(self, partitions: int, owned: Iterable[int]) -> dict[AccountId, tuple[int, int]]:
-        """How many events accounts of these partitions have, roughly, and the day of the first."""
+    def sizes(
+        self, partitions: int, owned: Iterable[int], *, among: Sequence[AccountId] | None
+    ) -> dict[AccountId, tuple[int, int]]:
+        """How many events accounts of these partitions have, roughly, and the day of the first.
+
+        Of those `among` these, if they are given.
+        """
 
     def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:
         """The marks of these accounts, as far as they have one."""

@@ -91,11 +91,14 @@ class MemoryStore:
             if account in accounts
         }
 
-    def sizes(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, tuple[int, int]]:
-        """How many events accounts of these partitions have, and the first's day."""
+    def sizes(
+        self, partitions: int = 1, owned: Iterable[int] = (0,), *, among: Sequence[AccountId] | None = None
+    ) -> dict[AccountId, tuple[int, int]]:
+        """How many events accounts of these partitions have, and the first's day; of those `among` these."""
         return {
             account: (len(events), _first_day(events))
             for account, events in self._of_partitions(partitions, owned).items()
+            if among is None or account in among
         }
 
     def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:

@@ -103,6 +103,7 @@ def test_what_is_stored_of_accounts(store: Store) -> None:
     assert sizes["T", "M"] == (1, DAY)
     assert sizes["S", "M"][0] >= 2
     assert sizes["S", "M"][1] == DAY - 1
+    assert store.sizes(among=[("T", "M"), ("nobody", "M")]) == {("T", "M"): (1, DAY)}
 
 
 def test_rows_are_read_back_as_they_were_computed(store: Store) -> None:
