@@ -60,7 +60,7 @@ def rebuild(store: Store, terms_of: Callable[[str], Terms], standard: Standard, 
 def differing(store: Store, terms_of: Callable[[str], Terms], progress: Progress) -> dict[AccountId, int]:
     """Accounts whose rows are other than the stored events give, each with the number of those rows; writes nothing."""
     as_of = _as_of(store)
-    sizes = store.sizes(1, _EVERYTHING)
+    sizes = store.sizes(1, _EVERYTHING, among=None)
 
     def cost(key: AccountId) -> tuple[int, int]:
         events, first_day = sizes[key]
