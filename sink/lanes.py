@@ -108,36 +108,20 @@ class Lane:
         return _blocks(stream)
 
     def _insert(self, statement: Statement, data: bytes, terms: Terms) -> Answer:
-        """Insert data of any format; what does not decode leaves no row of its block behind."""
-        wanted = statement.format or terms.format or "Values"
-        if terms.params or statement.input_at:
-            return self._insert_file(statement, data, wanted, terms.params)
-        try:
-            inserter = self._connection.send_insert(statement.sql.decode(), wanted)
-            try:
-                if data:
-                    inserter.append(data)
-                done = inserter.finish()
-            finally:
-                inserter.cancel()  # nothing to do after finish()
-        except _ENGINE_ERRORS as error:
-            self.spent = True
-            raise Refused.by_engine(error) from error
-        summary = {"written_rows": done.rows_written, "written_bytes": done.bytes_written}
-        return Answer(None, _block(b""), summary)
+        """Insert data of any format; what does not decode leaves no row of its block behind.
 
-    def _insert_file(self, statement: Statement, data: bytes, wanted: str, params: Mapping[str, str]) -> Answer:
-        """The way by a file, for what the engine's streaming insert cannot do: parameters and `input()`."""
-        with tempfile.NamedTemporaryFile(prefix="sellerpulse-") as file:
-            file.write(data)
-            file.flush()
-            sql = statement.sql + f" FROM INFILE {quoted(file.name)} FORMAT {wanted}".encode()
+        By a file: of the engine's streaming insert, `finish` says that all was written when the disk is full.
+        """
+        wanted = statement.format or terms.format or "Values"
+        with _file_of(data) as name:
+            sql = statement.sql + f" FROM INFILE {quoted(name)} FORMAT {wanted}".encode()
             if statement.input_at:
                 start, end = statement.input_at
-                source = f"file({quoted(file.name)}, {quoted(wanted)}, ".encode()
+                source = f"file({quoted(name)}, {quoted(wanted)}, ".encode()
                 sql = statement.sql[:start] + source + statement.sql[end:]
-            result = self._query(sql, params=params)
-        return Answer(None, _block(b""), {"written_rows": result.rows_written()})
+            result = self._query(sql, params=terms.params)
+        summary = {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
+        return Answer(None, _block(b""), summary)
 
     def _keep(self) -> None:
         """Take what a SET or USE of the session itself changed as its own from now on."""
@@ -158,6 +142,17 @@ class Lane:
     def close(self) -> None:
         """Close the connection; what its session held is gone."""
         self._connection.close()
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[str]:
+    """A file with this in it, for a statement to read. Raises Refused if there is no room for it."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix="sellerpulse-", buffering=0) as file:
+            file.write(data)
+            yield file.name
+    except OSError as failed:
+        raise Refused.by_us(243, "NOT_ENOUGH_SPACE", f"No temporary file: {failed.strerror}") from failed
 
 
 def _is_plain_select(statement: Statement, terms: Terms) -> bool:

@@ -223,8 +223,20 @@ class Scene:
 
     def moves_on(self, within_s: float = 60) -> None:
         """Block until something was committed after now."""
-        before = self.place.progress()
-        wait_until(lambda: self.place.progress() > before, within_s, "workers that go on", *self.workers)
+        before = wait_until(self._progress, within_s, "a broker that tells how far they are")
+        wait_until(lambda: self._progress() > before, within_s, "workers that go on", *self.workers)
+
+    def _progress(self) -> int:
+        try:
+            return self.place.progress()
+        except KafkaException:  # a broker that has just started looks for its groups
+            return 0
+
+    def _is_drained(self) -> bool:
+        try:
+            return not self.place.left()
+        except KafkaException:
+            return False
 
     def resident_mb(self) -> float:
         """Memory of the workers together."""
@@ -233,7 +245,7 @@ class Scene:
     def drain(self) -> None:
         """Send the rest, and wait until nothing waits."""
         self.feed.finish()
-        wait_until(lambda: not self.place.left(), DRAINED_WITHIN_S, f"{self.name}: drained", *self.workers)
+        wait_until(self._is_drained, DRAINED_WITHIN_S, f"{self.name}: drained", *self.workers)
 
     def outcome(self) -> Outcome:
         """Drain, and hold the tables against the clean run's."""

@@ -249,6 +249,7 @@ class Place:
     def look_at(self, partitions: int) -> None:
         """The topics of events have so many partitions now."""
         self._every = every_partition(partitions)
+        self._consumer.list_topics()  # the client learns of them
 
     def set_back(self) -> bool:
         """Let the group begin where the topics end now; False if the broker, just started, is not ready for that."""
