@@ -5,6 +5,7 @@ SellerpulseError
 +-- Unavailable           broker, database or registry out of reach: retried with backoff, which is the backpressure
 +-- SinkRejected          the database refused our statement: our bug, stop loudly
 +-- FileDamaged           an input file is cut short: its good part was kept, exit 1
++-- TooManyRefused        a worker refuses more than its limit: it stops in good order, exit 1
 
 A bad event is no error but a value: `schemas.events.Refusal`.
 """
@@ -28,3 +29,7 @@ class SinkRejected(SellerpulseError):
 
 class FileDamaged(SellerpulseError):
     """An input file ends in the middle of a record or of its compression."""
+
+
+class TooManyRefused(SellerpulseError):
+    """More records of a topic are refused than a worker may refuse: a producer went wrong, and the worker stops."""

@@ -1,7 +1,8 @@
 """The Faust shell: agents that take batches, and the hooks by which partitions come and go.
 
 An agent only hands a batch on; what is committed is what the pipeline calls durable (`streams.transport`). An
-exception in an agent would acknowledge its batch and go on, so whatever goes wrong crashes the app instead.
+exception in an agent would acknowledge its batch and go on, so whatever goes wrong crashes the app instead, and no
+later batch is taken: its offset would be committed over the one that failed.
 """
 
 import asyncio
@@ -11,10 +12,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
-import faust
 from faust.types import TP
 
 from schemas.codec import Codec
+from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
 from schemas.rows import Standard
 from streams.core.metrics import Terms
@@ -23,8 +24,9 @@ from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
 from streams.pipeline import Pipeline
 from streams.port import Sink, patiently
+from streams.refusals import Refusals
 from streams.rewrite import AlertStore
-from streams.transport import Consumer
+from streams.transport import App, Consumer
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +62,12 @@ class Worker:
 
     `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
     have: the wall clock's for a live one. `judge` evaluates the alert rules; `standard` tells the settings apart;
-    `hot_bytes` is what accounts may take of memory.
+    `hot_bytes` is what accounts may take of memory, `dlq_limit` the share of records that may be refused.
     """
 
     def __init__(
         self,
-        app: faust.App,
+        app: App,
         codec: Codec,
         terms_of: Callable[[str], Terms],
         *,
@@ -74,6 +76,7 @@ class Worker:
         judge: Judge,
         standard: Standard,
         hot_bytes: int,
+        dlq_limit: float,
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
         self.open_sink, self.as_of, self.judge, self.standard = open_sink, as_of, judge, standard
@@ -83,6 +86,8 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "sink")
         self._tasks: set[asyncio.Task[None]] = set()
         self._assigned = asyncio.Event()
+        self._refusals = Refusals(dlq_limit)
+        self._failed = False
 
     # --- batches -----------------------------------------------------------------------------------------
 
@@ -105,6 +110,8 @@ class Worker:
         """
         async for event in stream.events():
             await self._assigned.wait()
+            if self._failed:
+                continue
             if self.pipeline is not None and event.message.generation_id == self.pipeline.tenure.generation:
                 yield event.message
 
@@ -121,8 +128,9 @@ class Worker:
         generation = self.app.consumer_generation_id
         self.pipeline = pipeline = Pipeline(
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),
-            standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, thread=self._thread, clock=now_ms,
-            waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit, judge=self._judge,
+            standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, refusals=self._refusals, thread=self._thread,
+            clock=now_ms, waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
+            judge=self._judge,
         )  # fmt: skip
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
@@ -190,7 +198,11 @@ class Worker:
             await work
         except asyncio.CancelledError:
             raise
+        except TooManyRefused as refused:
+            self._failed = True
+            await self.app.end(refused)
         except Exception as failed:  # Faust would log it and go on
+            self._failed = True
             log.exception("the worker stops")
             await self.app.crash(failed)
 

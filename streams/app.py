@@ -3,6 +3,7 @@
 `faust -A streams.app worker` and `sellerpulse worker` run the same app.
 """
 
+import logging
 import tempfile
 from typing import Any
 
@@ -14,19 +15,25 @@ from sink.connect import connect
 from streams.agents import Worker, dead_letter_topics, today
 from streams.alerter import Alerter
 from streams.receivers import LogReceiver, Receiver, WebhookReceiver
+from streams.refusals import LIMIT
 from streams.rewrite import Historian
 from streams.settings import Settings, load_settings
 from streams.topics import DEAD_LETTER_BYTES
 from streams.transport import App, NoTables
 
+log = logging.getLogger(__name__)
+
 HOT_BYTES = 288 << 20  # of accounts in memory; what a worker takes beside them is in README, Measured
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
 
 
-def create_app(settings: Settings, *, live: bool = True, share: tuple[int, int] | None = None) -> faust.App:
+def create_app(
+    settings: Settings, *, live: bool = True, share: tuple[int, int] | None = None, dlq_limit: float = LIMIT
+) -> App:
     """A Faust app for these settings. Unless `live`, its as-of day is the database's, and no alert is evaluated.
 
     With a `share`, n of so many workers, it takes that part of the partitions instead of joining a consumer group.
+    It ends when more than `dlq_limit` of a topic's last records are refused.
     """
     app = App(
         settings.kafka.group,
@@ -56,6 +63,7 @@ def create_app(settings: Settings, *, live: bool = True, share: tuple[int, int] 
         judge=Alerter(rules, lambda: receivers(settings)) if live else Historian(rules),
         standard=settings.standard(judged=not live),
         hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
+        dlq_limit=dlq_limit,
     )  # fmt: skip
     _connect(app, worker)
     return app
@@ -104,5 +112,12 @@ def registry(settings: Settings) -> Registry | None:
 def __getattr__(name: str) -> faust.App:
     """`app`, made when asked for: `faust -A streams.app` reads it, importing the module connects to nothing."""
     if name == "app":
-        return create_app(load_settings())
+        app = create_app(load_settings())
+
+        @app.on_before_shutdown.connect(weak=False)
+        async def tell(_: Any, **__: Any) -> None:
+            if app.ended is not None:  # Faust's program would not say why
+                log.error("%s", app.ended)
+
+        return app
     raise AttributeError(name)

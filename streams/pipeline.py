@@ -31,6 +31,7 @@ from streams.failpoints import reach
 from streams.following import Follower, Tenure, Written
 from streams.intake import Intake, Outgoing, Partition, Pending, rejected
 from streams.port import Sink, patiently
+from streams.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,10 @@ T = TypeVar("T")
 class Pipeline:
     """Flushes of one tenure. All but the sink's calls runs on the event loop; those run on `thread`.
 
-    `clock` gives epoch ms; `waiting` tells how many records have yet to be fetched; `send` returns when Kafka has the
-    records; `commit` is told what is durable; `judge` is told of accounts whose rows were written. When the tenure is
-    over the pipeline is dropped with all its state; a write still under way then does no harm, because rows of a later
-    epoch outrank it.
+    `refusals` outlives the tenure; `clock` gives epoch ms; `waiting` tells how many records have yet to be fetched;
+    `send` returns when Kafka has the records; `commit` is told what is durable; `judge` is told of accounts whose rows
+    were written. When the tenure is over the pipeline is dropped with all its state; a write still under way then does
+    no harm, because rows of a later epoch outrank it.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Pipeline:
         standard: Standard,
         as_of: int | None,
         hot_bytes: int,
+        refusals: Refusals,
         thread: Executor,
         clock: Callable[[], int],
         waiting: Callable[[], int],
@@ -86,7 +88,7 @@ class Pipeline:
         self.counts: Counter[str] = self.rows.counts
         self.seconds: dict[str, float] = self.rows.seconds  # by stage; calls of the sink overlap with decoding
         self.over = False
-        self._thread = thread
+        self._thread, self._refusals = thread, refusals
         self._intake = Intake(codec, tenure.partitions, tenure.owned)
         self._pending = Pending()
         self._flushing = asyncio.Lock()
@@ -117,7 +119,8 @@ class Pipeline:
     async def take(self, topic: Topic, partition: int, records: Sequence[Any]) -> None:
         """Decode a fetched batch and let it wait for the next flush; waits itself while too much does.
 
-        A record is anything with the `key`, `value`, `headers` and `offset` of a Kafka record.
+        A record is anything with the `key`, `value`, `headers` and `offset` of a Kafka record. Raises TooManyRefused,
+        and nothing of the batch goes anywhere: then no later one of the partition may be taken, or it would be lost.
         """
         await self._room.wait()
         if self.over:
@@ -125,6 +128,7 @@ class Pipeline:
         started, now = perf_counter(), self.clock()
         decoded = await self._decoded(topic, records, now)
         if decoded is not None:
+            self._refusals.add(topic, decoded)
             self._intake.sort(topic, partition, records, decoded, now, self._pending)
             self.seconds["decode"] += perf_counter() - started
             self._took(topic, partition, records)

@@ -12,6 +12,7 @@ from typing import Self
 
 from schemas.errors import SellerpulseError
 from sink.process import end_with_parent
+from streams.refusals import NO_LIMIT
 from streams.settings import Settings
 
 STOP_S = 20.0
@@ -20,13 +21,18 @@ END_S = 15.0  # after it was told to stop, a worker ends: a last flush has 8 s, 
 log = logging.getLogger(__name__)
 
 
-def run_worker(settings: Settings, *, live: bool = True, share: tuple[int, int] | None = None) -> None:
-    """A Faust worker in this process until SIGTERM or Ctrl-C. Raises SystemExit with Faust's exit code."""
+def run_worker(
+    settings: Settings, *, live: bool = True, share: tuple[int, int] | None = None, dlq_limit: float = NO_LIMIT
+) -> None:
+    """A Faust worker in this process until SIGTERM or Ctrl-C. Raises SystemExit with Faust's exit code.
+
+    Raises TooManyRefused if more than that share of the records is refused.
+    """
     from faust.worker import Worker
 
     from streams.app import create_app
 
-    app = create_app(settings, live=live, share=share)
+    app = create_app(settings, live=live, share=share, dlq_limit=dlq_limit)
     # Events make no cycles and stay for long: looking for some after every 700 of them took a third of the time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
@@ -39,9 +45,19 @@ def run_worker(settings: Settings, *, live: bool = True, share: tuple[int, int] 
             giving_up.daemon = True
             giving_up.start()
 
+        def on_worker_shutdown(self) -> None:
+            super().on_worker_shutdown()
+            if app.ended is not None:
+                self.crash_reason = None  # Faust would call it a crash; it is raised below
+
     worker = Punctual(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it writes to stdout, terminal or not
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit:
+        if app.ended is not None:
+            raise app.ended from None
+        raise
 
 
 def _give_up() -> None:

@@ -7,6 +7,7 @@ Registered as the Faust transport `sellerpulse` (entry point group `faust.transp
 
 import asyncio
 import logging
+import signal
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +18,9 @@ from aiokafka.structs import TopicPartition
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage
+from mode.utils.types.trees import NodeT
+
+from schemas.errors import SellerpulseError
 
 # A fetch under way does not see a partition whose buffer drained since it began, and a broker is asked by one fetch
 # at a time: short ones see it soon. (Faust's 1.5 s held a partition up that long, most of all on the embedded broker.)
@@ -30,7 +34,15 @@ class App(faust.App):
     """
 
     share: tuple[int, int] | None = None
+    ended: SellerpulseError | None = None
     logger = logging.getLogger("faust.app")  # else it would speak in our name
+
+    async def end(self, reason: SellerpulseError) -> None:
+        """Stop in good order, as when told to, but fail: for a reason that is no fault of the program."""
+        self.ended = reason
+        worker: Any = cast("NodeT[Any]", self.beacon.root).data
+        worker.crash_reason = reason  # Faust's program then exits 1
+        signal.raise_signal(signal.SIGTERM)
 
 
 class NoTables(TableManager):

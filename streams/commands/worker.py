@@ -9,23 +9,34 @@ import click
 
 from schemas.errors import SellerpulseError
 from streams.commands.cli import configured
+from streams.refusals import LIMIT
 
 if TYPE_CHECKING:
     from streams.settings import Settings
 
 
 @click.command()
+@click.option(
+    "--dlq-limit", metavar="SHARE", type=click.FloatRange(0, 1, min_open=True), default=LIMIT,
+    help="Stop when more of a topic's records are refused; 1: never.",
+)  # fmt: skip
 @configured("kafka", "db")
-def command(settings: "Settings") -> int:
+def command(settings: "Settings", dlq_limit: float) -> int:
     """Keep the metrics of the accounts whose events arrive, until SIGTERM or Ctrl-C.
 
     Start as many as there are partitions to share; a worker that ends or dies is taken over by the others within 15
     seconds, and nothing is lost or counted twice. Workers on one embedded folder need it served: see `clickhouse`.
 
+    A worker that refuses more than --dlq-limit of a topic's last 10,000 records, and at least 100 of them, exits 1
+    before the batch that was too much is sent to the dead-letter topics or committed: a bad deploy of a producer
+    must not drain a topic. Started again it reads that batch again. Correct the producer first; for what it left on
+    the topic start with --dlq-limit 1, and look at it with `dlq`.
+
     \b
     Examples:
       sellerpulse worker --kafka kafka:9092 --db https://pulse:secret@clickhouse:8443/pulse
       sellerpulse worker --db ./pulse --log-format json
+      sellerpulse worker --dlq-limit 1
     """
     from sink.connect import connect
     from streams.run import run_worker
@@ -36,7 +47,7 @@ def command(settings: "Settings") -> int:
         raise SellerpulseError(f"Kafka has no topic {', '.join(absent)}: run `sellerpulse topics create`")
     connect(settings.clickhouse.url).close()  # a wrong address is one line here, and a retry later
     try:
-        run_worker(settings)
+        run_worker(settings, dlq_limit=dlq_limit)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0

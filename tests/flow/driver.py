@@ -22,6 +22,7 @@ from streams.core.metrics import Terms
 from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
 from streams.pipeline import Pipeline
+from streams.refusals import NO_LIMIT, Refusals
 from tests.memory import MemoryStore
 
 DEAD_LETTERS = tuple(f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC))
@@ -163,8 +164,9 @@ class Worker:
         tenure = Tenure(world.generation, world.store.next_epoch(), world.log.partitions, frozenset(owned))
         self.pipeline = Pipeline(
             world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=STANDARD,
-            as_of=world.store.as_of(), hot_bytes=world.hot_bytes, thread=self.thread, clock=lambda: world.now_ms,
-            waiting=lambda: world.waiting, send=self._send, commit=self._commit, judge=self._judge,
+            as_of=world.store.as_of(), hot_bytes=world.hot_bytes, refusals=world.refusals, thread=self.thread,
+            clock=lambda: world.now_ms, waiting=lambda: world.waiting, send=self._send, commit=self._commit,
+            judge=self._judge,
         )  # fmt: skip
         self.reads = {at: offset for at, offset in world.log.committed.items() if at[1] in tenure.owned}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -262,9 +264,11 @@ class World:
         terms: Terms | None = None,
         codec: Codec = CODEC,
         hot_bytes: int = 1 << 30,
+        dlq_limit: float = NO_LIMIT,
     ) -> None:
         self.log, self.store, self.codec = Log(partitions), MemoryStore(), codec
         self.hot_bytes, self.waiting = hot_bytes, 0  # what accounts may take of memory; records yet to be fetched
+        self.refusals = Refusals(dlq_limit)  # one process after the other
         self.terms, self.now_ms = terms or Terms(), now_ms
         self.generation = 0
         self.workers: list[Worker] = []

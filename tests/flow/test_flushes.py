@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from schemas.codec import Codec, Registry
+from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS
 from streams.core.calendar import BYTES_AN_ACCOUNT, BYTES_AN_EVENT
 from streams.following import HEAT_EVENTS
 from streams.intake import Outgoing
 from streams.pipeline import FAR_EVENTS, FLUSH_EVENTS, NEAR_EVENTS, ROWS_EVERY_S
+from streams.refusals import NO_LIMIT
 from tests.flow.driver import CODEC, Record, Worker, World, play, settle
 from tests.flow.test_pipeline import standing
 from tests.reference import seller_daily
@@ -46,9 +48,11 @@ def rating(comment: str | None, **fields: Any) -> Event:
     return known | {"date_only": False} | fields
 
 
-async def begun(*, partitions: int = 1, codec: Codec = CODEC, day: int | None = DAY) -> tuple[World, Worker]:
+async def begun(
+    *, partitions: int = 1, codec: Codec = CODEC, day: int | None = DAY, dlq_limit: float = NO_LIMIT
+) -> tuple[World, Worker]:
     """A world with one worker that has nothing left to do, its as-of day moved to `day`."""
-    world = World(NOON + 10 * MS_A_DAY, partitions=partitions, codec=codec)
+    world = World(NOON + 10 * MS_A_DAY, partitions=partitions, codec=codec, dlq_limit=dlq_limit)
     world.assign()
     worker = world.workers[0]
     await worker.steps()
@@ -461,6 +465,41 @@ def test_a_refused_record_goes_to_its_dead_letters_as_it_came_and_says_why_and_w
             "topic": "orders", "partition": 0, "offset": 1, "file": None, "line": None, "time": world.now_ms,
             "reason": "not decodable: neither single-object encoding nor Confluent wire format",
         }  # fmt: skip
+
+    play(drama())
+
+
+def test_what_exceeds_the_limit_goes_nowhere_and_what_came_before_is_flushed() -> None:
+    async def drama() -> None:
+        world, worker = await begun(dlq_limit=0.1)
+        world.produce(order())
+        for _ in range(150):
+            world.produce_rubbish("orders", 0, b"S|M", b"rubbish")
+        worker.take(("orders", 0), 60)
+        worker.take(("orders", 0), 91)
+        await settle()
+        (failed,) = worker.failures()
+        assert isinstance(failed, TooManyRefused)
+        worker.finish()
+        await worker.steps()
+        assert (committed(world), len(world.log.records["orders.dlq", 0])) == (60, 59)
+        assert len(world.store.events("orders")) == 1
+
+    play(drama())
+
+
+def test_a_new_tenure_goes_on_counting_what_is_refused() -> None:
+    async def drama() -> None:
+        world, worker = await begun(dlq_limit=0.1)
+        for _ in range(99):
+            world.produce_rubbish("orders", 0, b"S|M", b"rubbish")
+        await world.drain(DAY)
+        world.assign()
+        world.produce_rubbish("orders", 0, b"S|M", b"rubbish")
+        (worker,) = world.workers
+        worker.take_all()
+        await settle()
+        assert [type(failed) for failed in worker.failures()] == [TooManyRefused]
 
     play(drama())
 
