@@ -70,6 +70,27 @@ class Rejected(NamedTuple):
     time: int
 
 
+class DeadLetter(NamedTuple):
+    """A refused record, by a name for people, and what was done with it: `state` is open, replayed or dropped."""
+
+    name: str
+    record: Rejected
+    state: str
+
+
+class Which(NamedTuple):
+    """A choice among dead letters: all that each of these says is true of. Times are epoch ms, `until` is open.
+
+    `reason` is any part of it, in upper or lower case; `records` are names, none for any.
+    """
+
+    topic: str = ""
+    reason: str = ""
+    since: int = 0
+    until: int = 1 << 62
+    records: tuple[str, ...] = ()
+
+
 class AlertRow(NamedTuple):
     """One alert in one state; times are epoch ms. `gone`: it never was."""
 

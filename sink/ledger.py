@@ -1,11 +1,11 @@
 """What a store keeps besides events and rows: the as-of day, epochs, refused and misplaced records, alerts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
-from schemas.rows import AccountId, AlertChange, AlertRow, Rejected
+from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, Which
 from sink.query import Connection, of_accounts
 
 
@@ -33,7 +33,7 @@ class Ledger(Connection):
         self._insert("epochs", pa.table({"epoch": pa.array([epoch], pa.uint32())}))
         return epoch
 
-    # --- refused records and alerts ----------------------------------------------------------------------
+    # --- refused records ---------------------------------------------------------------------------------
 
     def add_rejected(self, rejected: Sequence[Rejected]) -> None:
         """Write refused records; each is one row however often it comes."""
@@ -49,6 +49,22 @@ class Ledger(Connection):
         columns = {"topic": [topic for topic, _ in counts], "partition": [partition for _, partition in counts]}
         columns |= {"last_offset": [offsets[at] for at in counts], "records": list(counts.values())}
         self._insert("misplaced_records", pa.table(columns))
+
+    def dead_letters(self, which: Which, *, only_open: bool, newest: int = 0) -> list[DeadLetter]:
+        """The chosen ones, the newest first; if only the `newest`, so many of them."""
+        state, limit = " AND state = 'open'" if only_open else "", f" LIMIT {int(newest)}" if newest else ""
+        rows = self._rows(
+            f"SELECT record, {_REFUSED}, state FROM dead_letters WHERE {WHICH}{state} ORDER BY {NEWEST}{limit}",
+            asked(which),
+        )
+        return [DeadLetter(name, Rejected(*refused), state) for name, *refused, state in rows]
+
+    def settle(self, records: Sequence[Rejected], state: Literal["replayed", "dropped"]) -> None:
+        """Note what was done with refused records: they are no longer open."""
+        columns = dict(zip(_SOURCE, map(list, zip(*(record[:5] for record in records), strict=True)), strict=False))
+        self._insert("settled_dead_letters", pa.table(columns | {"state": [state] * len(records)}))
+
+    # --- alerts ------------------------------------------------------------------------------------------
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
         """Write the new state of alerts, then what changed."""
@@ -80,10 +96,25 @@ class Ledger(Connection):
         return [AlertChange(*row) for row in self._rows(query)]
 
 
+# Of `dead_letters`, with what is `asked` for parameters; and an order in which no two are alike.
+WHICH = """{topic:String} IN ('', topic) AND positionCaseInsensitiveUTF8(reason, {reason:String}) > 0
+    AND toUnixTimestamp64Milli(time) >= {since:Int64} AND toUnixTimestamp64Milli(time) < {until:Int64}
+    AND (empty({records:Array(String)}) OR has({records:Array(String)}, record))"""
+NEWEST = "time DESC, topic, partition, offset, file, line"
+_SOURCE = Rejected._fields[:5]
+_REFUSED = (
+    "topic, ifNull(partition, -1), ifNull(offset, -1), ifNull(file, ''), ifNull(line, -1), reason, "
+    "toUnixTimestamp64Milli(time)"
+)
 _ALERTS = (
     "alert_id, rule, seller_id, marketplace_id, subject, state, severity, value, threshold, "
     "toUnixTimestamp64Milli(since), toUnixTimestamp64Milli(resolved_at), order_ids, order_count, version, gone"
 )
+
+
+def asked(which: Which) -> dict[str, Any]:
+    """The parameters of `WHICH`."""
+    return which._asdict() | {"records": list(which.records)}
 
 
 def _table(columns: Mapping[str, list[Any]], types: Mapping[str, pa.DataType]) -> pa.Table:

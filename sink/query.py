@@ -43,9 +43,9 @@ class Connection:
         """Let go of the connection; an embedded database is free for the next process."""
         self.client.close()
 
-    def _rows(self, query: str) -> list[Any]:
+    def _rows(self, query: str, parameters: dict[str, Any] | None = None) -> list[Any]:
         with converted():
-            return list(self.client.query(query, settings=SETTINGS).result_rows)
+            return list(self.client.query(query, parameters, settings=SETTINGS).result_rows)
 
     def _command(self, statement: str) -> None:
         with converted():

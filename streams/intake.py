@@ -6,7 +6,7 @@ Its place in the flow: between a fetched batch and the stories. Pure but for wha
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.partitioner import murmur2
 
@@ -18,6 +18,7 @@ from streams.core.privacy import mask_event
 from streams.core.stories import AnyFact, fact_of
 
 Partition = tuple[str, int]  # topic, partition
+Header = TypeVar("Header", bound=tuple[str, bytes | None])
 
 
 class Outgoing(NamedTuple):
@@ -107,13 +108,20 @@ class Intake:
         return fact_of(topic, event, found.digest)
 
 
+_ABOUT = ("reason", "source_topic", "source_partition", "source_offset", "refused_at")
+
+
 def dead_letter(topic: str, partition: int, record: Any, reason: str, now_ms: int) -> Outgoing:
-    about = {
-        "reason": reason, "source_topic": topic, "source_partition": partition, "source_offset": record.offset,
-        "refused_at": now_ms,
-    }  # fmt: skip
-    headers = [*record.headers, *((name, str(value).encode()) for name, value in about.items())]
-    return Outgoing(f"{topic}.dlq", None, record.key, record.value, headers)
+    """The record as it came; what we say of it stands behind its own headers."""
+    said = (reason, topic, partition, record.offset, now_ms)
+    about = [(name, str(value).encode()) for name, value in zip(_ABOUT, said, strict=True)]
+    return Outgoing(f"{topic}.dlq", None, record.key, record.value, [*record.headers, *about])
+
+
+def own_headers(headers: Sequence[Header]) -> list[Header]:
+    """The headers that the record of a dead letter came with: those before what we said of it."""
+    names = tuple(name for name, _ in headers[-len(_ABOUT) :])
+    return list(headers[: -len(_ABOUT)] if names == _ABOUT else headers)
 
 
 def rejected(dlq: str, partition: int, record: Any) -> Rejected:

@@ -38,7 +38,7 @@ COMMANDS = {
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "List alerts.",
-    "dlq": "List the records that were refused, and why.",
+    "dlq": "Records that were refused: list, show, replay, drop.",
     "status": "Is everything well? Exits 1 when something is wrong.",
 }
 

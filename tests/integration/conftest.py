@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import broker
+from tests.integration.program import Ground, laid_out, serving
 
 LIMIT_S = 300
 
@@ -35,3 +36,11 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[broker.Broker]:
     kafka.start()
     yield kafka
     kafka.stop()
+
+
+@pytest.fixture(scope="module")
+def ground(kafka: broker.Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Topics as `topics create` makes them, and a server."""
+    folder = tmp_path_factory.mktemp("worker")
+    with serving(folder) as database:
+        yield laid_out(folder, kafka.bootstrap, database)

@@ -241,9 +241,9 @@ class Place:
         self._every = EVERY
         self._consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": group, "log_level": 0})
 
-    def worker(self, environ: Mapping[str, str] | None = None, **settings: str) -> Program:
+    def worker(self, *options: str, environ: Mapping[str, str] | None = None, **settings: str) -> Program:
         """`sellerpulse worker` here."""
-        words = ["worker", "--kafka", self.kafka, "--db", self.db]
+        words = ["worker", "--kafka", self.kafka, "--db", self.db, *options]
         return Program(self.folder, *words, environ=environ, KAFKA__GROUP=self.group, **settings)
 
     def look_at(self, partitions: int) -> None:

@@ -257,6 +257,7 @@ def test_refused_records_are_counted_by_reason_then_listed(
     assert main(["dlq", "list", "--topic", "feedback", "--format", "json", "--db", served[1]]) == 0
     (row,) = map(json.loads, capfd.readouterr().out.splitlines())
     assert (row["reason"], row["file"], row["line"], row["partition"]) == ("missing rating", "f.jsonl", 7, None)
+    assert (row["record"], row["state"]) == ("feedback/f.jsonl:7", "open")
     assert main(["dlq", "list", "--topic", "surveys", "--db", served[1]]) == 0
     assert capfd.readouterr().out == "No record was refused.\n"
 

@@ -21,7 +21,6 @@ from confluent_kafka import Message
 
 from schemas.codec import Codec
 from schemas.events import MS_A_DAY, TOPICS, Parsed, Topic, account_key, from_json
-from tests.integration.broker import Broker
 from tests.integration.program import (
     DAILY,
     DLQ,
@@ -37,8 +36,6 @@ from tests.integration.program import (
     Sent,
     Webhook,
     assert_same,
-    laid_out,
-    serving,
     sql,
     succeed,
     wait_until,
@@ -71,14 +68,6 @@ class Input:
 
     file: Path
     replayed: "Future[Tables]"
-
-
-@pytest.fixture(scope="module")
-def ground(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """Topics as `topics create` makes them, and a server."""
-    folder = tmp_path_factory.mktemp("worker")
-    with serving(folder) as database:
-        yield laid_out(folder, kafka.bootstrap, database)
 
 
 @pytest.fixture(scope="module")

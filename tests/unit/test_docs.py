@@ -53,7 +53,7 @@ def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> Non
 
 
 def test_readme_names_every_view() -> None:
-    ddl = (ROOT / "sink" / "ddl" / "002_views.sql").read_text(encoding="utf-8")
+    ddl = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "sink" / "ddl").glob("*.sql"))
     views = re.findall(r"^CREATE VIEW (\w+)", ddl, re.MULTILINE)
     assert views
     assert not [view for view in views if f"`{view}`" not in README]
