@@ -68,7 +68,9 @@ def start(folder: Path) -> Broker:
     folder.mkdir()
     broker = Broker(folder)
     broker.start()
-    Cluster(broker.bootstrap).create(topic._replace(config=topic.config | _CONFIG) for topic in wanted(KafkaSettings()))
+    Cluster(KafkaSettings(bootstrap=broker.bootstrap)).create(
+        topic._replace(config=topic.config | _CONFIG) for topic in wanted(KafkaSettings())
+    )
     return broker
 
 

@@ -10,6 +10,10 @@ SellerpulseError
 A bad event is no error but a value: `schemas.events.Refusal`.
 """
 
+import ssl
+
+_TLS_WORDS = {"WRONG_VERSION_NUMBER": "the other side speaks none"}
+
 
 class SellerpulseError(Exception):
     """Anything that ends a command with one line instead of a traceback."""
@@ -33,3 +37,18 @@ class FileDamaged(SellerpulseError):
 
 class TooManyRefused(SellerpulseError):
     """More records of a topic are refused than a worker may refuse: a producer went wrong, and the worker stops."""
+
+
+def reason_of(failed: BaseException) -> str | None:
+    """Why there was no answer, in the word of TLS or of the operating system; None if it was for neither."""
+    cause: BaseException | None = failed
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            return f"TLS failed: {_TLS_WORDS.get(cause.reason, cause.reason.lower().replace('_', ' '))}"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        reason = getattr(cause, "reason", None)
+        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+    return None

@@ -4,20 +4,21 @@ Place in the flow: what a command or a worker calls once. What goes wrong here i
 is one line that names the place, and never holds the password.
 """
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
-from clickhouse_connect.driver.httputil import get_pool_manager
+from clickhouse_connect.driver.httputil import check_env_proxy, get_pool_manager
 
-from schemas.errors import ConfigurationError, Unavailable
+from schemas.errors import ConfigurationError, Unavailable, reason_of
 from sink.embedded import MARKER, SESSION_SETTINGS, open_embedded
 from sink.schema import migrate
 from sink.store import Store
@@ -32,13 +33,26 @@ _WRONG_USER = frozenset((192, 193, 194, 516))
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
-def connect(url: str, *, create: bool = True) -> Store:
+@dataclass(frozen=True)
+class Login:
+    """Who we are to a server, beside what its address says; `tls` None: whom this machine trusts.
+
+    The certificate that `tls` shows is named again by its file: without a password it is what the server knows us by.
+    """
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    certificate_file: str | None = None
+
+
+def connect(url: str, *, create: bool = True, login: Login = Login()) -> Store:  # frozen
     """The store at this address, its tables as this version needs them. Blocks for some seconds at most.
 
     Unless `create`, for commands that only read: nothing is created or changed, and no database is an error. Raises
     ConfigurationError for an address that is wrong or holds something else, Unavailable for no answer.
     """
-    address = _address(url)
+    address = _address(url, login)
     place = url if address is None else str(address)
     client = _embedded(Path(url).expanduser(), create) if address is None else _server(address, create)
     try:
@@ -73,6 +87,7 @@ class _Address:
     user: str
     password: str = field(repr=False)
     database: str
+    login: Login
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -84,8 +99,8 @@ def is_server(url: str) -> bool:
     return "://" in url
 
 
-def _address(url: str) -> _Address | None:
-    """The parts of a server's address, None for a folder."""
+def _address(url: str, login: Login) -> _Address | None:
+    """The parts of a server's address, with what is said beside it; None for a folder."""
     if not is_server(url):
         return None
     with suppress(ValueError):  # its words would show what stands where a port should, perhaps of a password
@@ -95,15 +110,12 @@ def _address(url: str) -> _Address | None:
         if parts.scheme in ("http", "https") and parts.hostname and database and plain:
             return _Address(
                 parts.scheme, parts.hostname, parts.port or (8443 if parts.scheme == "https" else 8123),
-                *_credentials(parts), database,
+                login.user or unquote(parts.username or "default"),
+                login.password or unquote(parts.password or ""), database, login,
             )  # fmt: skip
     raise ConfigurationError(
         f"the database's address is not of the form {FORM} (percent-encode what is special in a password)"
     )
-
-
-def _credentials(parts: SplitResult) -> tuple[str, str]:
-    return unquote(parts.username or "default"), unquote(parts.password or "")
 
 
 def _server(address: _Address, create: bool) -> Client:
@@ -123,8 +135,14 @@ def _server(address: _Address, create: bool) -> Client:
 
 def _client(address: _Address, database: str | None) -> Client:
     options: dict[str, Any] = {}
-    if address.host in _LOOPBACK:
-        options["pool_mgr"] = get_pool_manager()  # not by the proxy that the environment may name
+    loopback, tls = address.host in _LOOPBACK, address.login.tls
+    if loopback or tls:
+        # To this machine not by the proxy that the environment may name.
+        proxy = None if loopback else check_env_proxy("https", address.host, address.port)
+        options["pool_mgr"] = get_pool_manager(https_proxy=proxy, ssl_context=tls)
+    if address.login.certificate_file:
+        options["client_cert"] = address.login.certificate_file
+        options["tls_mode"] = "strict" if address.password else "mutual"
     client = clickhouse_connect.get_client(
         interface=address.scheme, host=address.host, port=address.port, username=address.user,
         password=address.password, database=database, connect_timeout=CONNECT_WITHIN_S,
@@ -150,7 +168,7 @@ def _one_line(place: str) -> Iterator[None]:
             raise ConfigurationError(f"{place} is no Sellerpulse database") from failed
         if code == _ACCESS_DENIED:
             raise ConfigurationError(f"{place}: {message_of(failed)}") from failed
-        raise Unavailable(f"{place} cannot be used: {_reason(failed)}") from failed
+        raise Unavailable(f"{place} cannot be used: {reason_of(failed) or message_of(failed)}") from failed
 
 
 def message_of(failed: BaseException) -> str:
@@ -159,14 +177,3 @@ def message_of(failed: BaseException) -> str:
     for behind in (" (version ", " (for url ", ", server response: ", " Expected one of: "):
         text = text.partition(behind)[0]
     return text[:1000]
-
-
-def _reason(failed: BaseException) -> str:
-    """The operating system's word for why there was no answer, else the engine's."""
-    cause: BaseException | None = failed
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        reason = getattr(cause, "reason", None)
-        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
-    return message_of(failed)

@@ -11,9 +11,9 @@ import faust
 
 from schemas.codec import Codec, Registry
 from schemas.events import TOPICS
-from sink.connect import connect
 from streams.agents import Worker, dead_letter_topics, today
 from streams.alerter import Alerter
+from streams.credentials import faust_credentials, open_store, registry_client
 from streams.receivers import LogReceiver, Receiver, WebhookReceiver
 from streams.refusals import LIMIT
 from streams.rewrite import Historian
@@ -38,6 +38,7 @@ def create_app(
     app = App(
         settings.kafka.group,
         broker=[f"sellerpulse://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
+        broker_credentials=faust_credentials(settings.kafka),
         autodiscover=False,
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=SESSION_S / 4,
@@ -58,7 +59,7 @@ def create_app(
     rules = settings.alerts.rules
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
-        open_sink=lambda: connect(settings.clickhouse.url),
+        open_sink=lambda: open_store(settings.clickhouse),
         as_of=today if live else lambda store: store.as_of(),
         judge=Alerter(rules, lambda: receivers(settings)) if live else Historian(rules),
         standard=settings.standard(judged=not live),
@@ -105,7 +106,7 @@ def registry(settings: Settings) -> Registry | None:
         return None
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
-    client: Registry = SchemaRegistryClient.new_client({"url": settings.kafka.schema_registry_url})
+    client: Registry = SchemaRegistryClient.new_client(registry_client(settings.kafka))
     return client
 
 

@@ -16,7 +16,9 @@ from schemas.events import UNKNOWN_TOPIC, Refusal, account_key, check
 from streams.broker import PARTITIONS, Window
 from streams.connectors.files import Record, Source
 from streams.connectors.input import Progress
+from streams.credentials import librdkafka
 from streams.failpoints import reach
+from streams.sections import Kafka
 
 FLUSH_S = 60.0
 LOOK_EVERY = 500  # records
@@ -51,11 +53,11 @@ class Feeder:
     `clock` gives epoch ms. Raises Unavailable if Kafka does not take what is sent.
     """
 
-    def __init__(self, bootstrap: str, codec: Codec, *, clock: Callable[[], int], window: Window | None = None) -> None:
+    def __init__(self, kafka: Kafka, codec: Codec, *, clock: Callable[[], int], window: Window | None = None) -> None:
         self._failed: list[str] = []  # what befell the last record that Kafka did not take
         self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
+            librdkafka(kafka)
+            | {
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 40,

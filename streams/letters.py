@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, UNKNOWN_TOPIC
 from schemas.rows import Rejected
+from streams.credentials import librdkafka
 from streams.intake import Partition, own_headers, rejected
 from streams.topics import Cluster
 
@@ -59,9 +60,9 @@ def read(kafka: "Kafka", wanted: Iterable[Rejected], progress: Progress) -> Iter
     left = {record[:5] for record in wanted}  # by where they came from
     if not left:
         return
-    present = Cluster(kafka.bootstrap).replicas()
+    present = Cluster(kafka).replicas()
     topics = [f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC)]
-    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
+    config = librdkafka(kafka) | {"log_level": 0}
     config |= {"enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "earliest"}
     consumer = Consumer(config | {"group.id": kafka.group})  # has the workers' rights
     try:
@@ -114,7 +115,7 @@ def _letter(message: Message) -> Letter:
 # --- putting back --------------------------------------------------------------------------------------------
 
 
-def put_back(bootstrap: str, letters: Iterable[Letter], note: Callable[[list[Letter]], None]) -> None:
+def put_back(kafka: "Kafka", letters: Iterable[Letter], note: Callable[[list[Letter]], None]) -> None:
     """Send the records of letters to their topics as they were, key, bytes and headers.
 
     `note` is told of those that Kafka has acknowledged, so many at a time. Should that be interrupted they are sent
@@ -122,8 +123,8 @@ def put_back(bootstrap: str, letters: Iterable[Letter], note: Callable[[list[Let
     """
     failed: list[str] = []
     producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
+        librdkafka(kafka)
+        | {
             "partitioner": "murmur2_random",
             "enable.idempotence": True,  # so all replicas acknowledge
             "message.max.bytes": 64 << 20,

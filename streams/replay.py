@@ -10,15 +10,17 @@ from schemas.codec import Codec
 from schemas.errors import ConfigurationError, SellerpulseError
 from schemas.events import MS_A_DAY, TOPICS
 from schemas.rows import Mark, Standard
-from sink.connect import connect, is_server
+from sink.connect import is_server
 from sink.process import DatabaseProcess
 from sink.store import Store
 from streams.agents import dead_letter_topics, now_ms
 from streams.broker import PARTITIONS, EmbeddedBroker, Progress, Window
 from streams.connectors.files import Source
 from streams.core.metrics import iso
+from streams.credentials import open_store
 from streams.feeder import Fed, Feeder
 from streams.run import WorkerProcesses
+from streams.sections import ClickHouse, Kafka
 from streams.settings import Settings
 
 POLL_S = 0.1
@@ -77,36 +79,30 @@ def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterato
     """A `Replay` for the block. An embedded database is served to all its processes, on loopback at `port`."""
     with ExitStack() as stack:
         processes = stack.enter_context(WorkerProcesses(workers))  # first, for what they load meanwhile
-        url = settings.clickhouse.url
-        if not is_server(url):
-            url = stack.enter_context(DatabaseProcess(url, port))
-        store = connect(url)
+        clickhouse = settings.clickhouse
+        if not is_server(clickhouse.url):
+            clickhouse = ClickHouse(url=stack.enter_context(DatabaseProcess(clickhouse.url, port)))
+        store = open_store(clickhouse)
         stack.callback(store.close)
         broker = EmbeddedBroker(DATA_TOPICS)
         stack.callback(broker.close)
-        processes.work(
-            settings.model_copy(
-                update={
-                    "kafka": settings.kafka.model_copy(update={"bootstrap": broker.bootstrap}),
-                    "clickhouse": settings.clickhouse.model_copy(update={"url": url}),
-                }
-            )
-        )
+        kafka = Kafka(bootstrap=broker.bootstrap, group=settings.kafka.group)  # in plain text, without a registry
+        processes.work(settings.model_copy(update={"kafka": kafka, "clickhouse": clickhouse}))
         stack.callback(processes.stop)  # before what they work on is gone
-        pipe = Pipe(broker.bootstrap, settings.kafka.group, processes)
+        pipe = Pipe(kafka, processes)
         stack.callback(pipe.close)
-        yield Replay(settings, store, pipe, url)
+        yield Replay(settings, store, pipe, clickhouse.url)
 
 
 class Pipe:
     """An embedded broker with workers on it, fed from this process."""
 
-    def __init__(self, bootstrap: str, group: str, workers: WorkerProcesses) -> None:
+    def __init__(self, kafka: Kafka, workers: WorkerProcesses) -> None:
         every = [(topic, partition) for topic in DATA_TOPICS for partition in range(PARTITIONS)]
-        self._progress = Progress(bootstrap, group, every)
+        self._progress = Progress(kafka.bootstrap, kafka.group, every)
         self._workers = workers
         window = Window(self._progress, while_waiting=workers.check)
-        self._feeder = Feeder(bootstrap, Codec(), clock=now_ms, window=window)
+        self._feeder = Feeder(kafka, Codec(), clock=now_ms, window=window)
 
     def feed(self, sources: Sequence[Source], watch: Watch) -> Fed:
         """Send all of the sources; returns when the broker has them."""

@@ -5,10 +5,10 @@ that may be a secret.
 """
 
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from streams.core.metrics import Terms
 
@@ -31,6 +31,7 @@ def _web(url: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
 DatabaseAddress = Annotated[Text, AfterValidator(_database)]
 WebAddress = Annotated[str, AfterValidator(_web)]
 Count = Annotated[int, Field(ge=1)]
@@ -48,22 +49,115 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Kafka(Section):
-    """The broker, and the topics as they should be."""
+class Access(Section):
+    """Who we are to a server, and whose signature its certificate needs: else of one whom this machine trusts.
+
+    Files are read by whoever connects. With a key that needs no password there is none.
+    """
+
+    password: Secret | None = None
+    password_file: Text | None = None
+    ca_file: Text | None = None
+    certificate_file: Text | None = None
+    key_file: Text | None = None
+    key_password: Secret | None = None
+    key_password_file: Text | None = None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether a password is said, or where it is."""
+        return bool(self.password or self.password_file)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether anything is said that TLS alone needs."""
+        return bool(self.ca_file or self.certificate_file)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.password and self.password_file:
+            raise ValueError("password and password_file are both given")
+        if self.key_password and self.key_password_file:
+            raise ValueError("key_password and key_password_file are both given")
+        if bool(self.certificate_file) != bool(self.key_file):
+            raise ValueError("certificate_file and key_file need each other")
+        if (self.key_password or self.key_password_file) and not self.key_file:
+            raise ValueError("a password of a key needs key_file")
+        return self
+
+    def fits(self, url: str, user: str | None) -> None:
+        """Hold it against an address: nothing said twice, and no TLS meant where none is spoken."""
+        parts = urlsplit(url)
+        if (user and parts.username) or (self.has_password and parts.password):
+            raise ValueError("user or password is given in the address and beside it")
+        if self.has_tls and parts.scheme == "http":
+            raise ValueError("ca_file and certificate_file need an address https://...")
+
+
+class Registry(Access):
+    """How to speak to the Schema Registry."""
+
+    user: Text | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.has_password != bool(self.user):
+            raise ValueError("user and password (or password_file) need each other")
+        return self
+
+
+class Kafka(Access):
+    """The broker, how to speak to it, and the topics as they should be."""
 
     bootstrap: Text = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: Text | None = None
     group: Text = "sellerpulse"
     partitions: Count = 4
     replication: Count = 1
     retention_days: Days = 30
     dlq_retention_days: Days = 14
     schema_registry_url: WebAddress | None = Field(default=None, repr=False)
+    registry: Registry = Registry()
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @model_validator(mode="after")
+    def _is_secured_as_said(self) -> Self:
+        if self.security_protocol.startswith("SASL_"):
+            if not (self.sasl_mechanism and self.username and self.has_password):
+                raise ValueError(
+                    f"{self.security_protocol} needs sasl_mechanism, username and password (or password_file)"
+                )
+        elif self.sasl_mechanism or self.username or self.has_password:
+            raise ValueError("sasl_mechanism, username and password need security_protocol SASL_SSL or SASL_PLAINTEXT")
+        if self.has_tls and not self.speaks_tls:
+            raise ValueError("ca_file and certificate_file need security_protocol SASL_SSL or SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_registry_that_it_speaks_of(self) -> Self:
+        if self.schema_registry_url is not None:
+            self.registry.fits(self.schema_registry_url, self.registry.user)
+        elif self.registry != Registry():
+            raise ValueError("registry needs schema_registry_url")
+        return self
 
 
-class ClickHouse(Section):
-    """The database: a folder, or http[s]://[user[:password]@]host:port/database."""
+class ClickHouse(Access):
+    """The database: a folder, which needs none of the rest, or http[s]://[user[:password]@]host:port/database."""
 
     url: DatabaseAddress = Field(default="sellerpulse-db", repr=False)
+    user: Text | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_address(self) -> Self:
+        self.fits(self.url, self.user)
+        return self
 
 
 class MarketplaceTerms(Section):

@@ -16,12 +16,14 @@ from confluent_kafka.cimpl import NewTopic
 
 from schemas.errors import ConfigurationError, SellerpulseError, Unavailable
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC
+from streams.credentials import librdkafka
 
 if TYPE_CHECKING:
     from streams.sections import Kafka
 
 ALERTS = "alerts"
 ANSWER_WITHIN_S = 8
+LOOK_AFTER_S = 2  # for reasons why there is no answer yet
 DEAD_LETTER_BYTES = 16 << 20
 ADVICE = (
     "Producers: key = seller_id|marketplace_id, partition by murmur2. Kafka's own Java client does; "
@@ -31,6 +33,12 @@ ADVICE = (
 _OUT_OF_REACH = frozenset(("_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT", "_TRANSPORT"))
 _NOT_YET = ("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "_WAIT_COORD")
 _PASSING = frozenset((*_NOT_YET, "LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PART"))
+_HUNG_UP = "it hangs up on us; is kafka.security_protocol the one that is spoken there?"
+_REFUSALS = {  # by what librdkafka says
+    "certificate verify failed": "has a certificate that kafka.ca_file did not sign, or of another host",
+    "PLAINTEXT broker listener": "speaks no TLS: is kafka.security_protocol the one that is spoken there?",
+    "SSL alert": "breaks TLS off: does it trust kafka.certificate_file?",
+}
 T = TypeVar("T")
 
 
@@ -75,20 +83,20 @@ class Cluster:
     Everything raises Unavailable if the brokers cannot be reached, SellerpulseError if they refuse.
     """
 
-    def __init__(self, bootstrap: str, *, within_s: float = ANSWER_WITHIN_S) -> None:
-        self.bootstrap = bootstrap
+    def __init__(self, kafka: "Kafka", *, within_s: float = ANSWER_WITHIN_S) -> None:
+        self.bootstrap = kafka.bootstrap
         self._within_s = within_s
-        self._reasons: list[str] = []
+        self._reasons: list[KafkaError] = []
         note = self._reasons.append  # not a method of ours: the client would not go before the next collection
-        config: dict[str, Any] = {"bootstrap.servers": bootstrap, "log_level": 0}
+        self._config: dict[str, Any] = librdkafka(kafka) | {"log_level": 0}
         try:
-            self._admin = AdminClient(config | {"error_cb": lambda error: note(error.str())})
+            self._admin = AdminClient(self._config | {"error_cb": note})
         except KafkaException as wrong:
-            raise ConfigurationError(f"Kafka at {bootstrap}: {wrong.args[0].str()}") from wrong
+            raise ConfigurationError(f"Kafka at {self.bootstrap}: {wrong.args[0].str()}") from wrong
 
     def replicas(self) -> dict[str, list[int]]:
         """The topics there are: how many replicas each partition has."""
-        listed = self._patiently(lambda: self._admin.list_topics(timeout=self._within_s))
+        listed = self._patiently(lambda: self._admin.list_topics(timeout=min(self._within_s, LOOK_AFTER_S)))
         topics = listed.topics.items()
         return {name: [len(p.replicas) for p in topic.partitions.values()] for name, topic in topics}
 
@@ -137,7 +145,7 @@ class Cluster:
         """How far the group is behind on each topic of events that there is."""
         present = self.replicas()
         # Not by the admin client: asked of a coordinator that is just starting, it crashes (librdkafka issue 5040).
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "log_level": 0})
+        consumer = Consumer(self._config | {"group.id": group})
 
         def behind(partition: TopicPartition) -> int:
             (committed,) = consumer.committed([partition], timeout=self._within_s)
@@ -166,23 +174,43 @@ class Cluster:
         return self._patiently(ask)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """What Kafka answers, asked again for some seconds while a leader or a coordinator is being chosen."""
+        """What Kafka answers, asked again for some seconds while it may yet: not when it does not let us in."""
         until = time.monotonic() + self._within_s
         while True:
             try:
                 return ask()
             except KafkaException as failed:
-                if failed.args[0].name() not in _PASSING or time.monotonic() > until:
+                self._admin.poll(0)  # brings the reasons
+                passing = failed.args[0].name() in _PASSING | _OUT_OF_REACH and not self._refused()
+                if not passing or time.monotonic() > until:
                     raise self._converted(failed) from failed
             time.sleep(0.2)
 
+    def _refused(self) -> str | None:
+        """Why we shall not be let in however often we ask, as far as is known."""
+        for reason in self._reasons:
+            text = _bare(reason)
+            if reason.name() == "_AUTHENTICATION":
+                return f"does not let us in: {text}"
+            for sign, words in _REFUSALS.items():
+                if sign in text:
+                    return words
+        return None
+
     def _converted(self, failed: KafkaException, what: str = "") -> SellerpulseError:
         error = failed.args[0]
-        if error.name() in _OUT_OF_REACH:
-            self._admin.poll(0)  # brings the reasons, of which the first says it all
-            why = (self._reasons or [error.str()])[0].rpartition("/bootstrap: ")[2].partition(" (after ")[0]
-            return Unavailable(f"Kafka at {self.bootstrap} cannot be reached: {why}")
-        return SellerpulseError(f"Kafka at {self.bootstrap}: {what}{error.str()}")
+        if error.name() not in _OUT_OF_REACH:
+            return SellerpulseError(f"Kafka at {self.bootstrap}: {what}{error.str()}")
+        self._admin.poll(0)
+        if refused := self._refused():
+            return SellerpulseError(f"Kafka at {self.bootstrap} {refused}")
+        told = [_bare(reason) for reason in self._reasons if reason.name() != "_ALL_BROKERS_DOWN"]
+        why = told[0] if told else _HUNG_UP if self._reasons else error.str()
+        return Unavailable(f"Kafka at {self.bootstrap} cannot be reached: {why}")
+
+
+def _bare(reason: KafkaError) -> str:
+    return reason.str().rpartition("/bootstrap: ")[2].partition(" (after ")[0]
 
 
 def _differences(topic: Wanted, replicas: list[int], config: Mapping[str, str]) -> Iterator[str]:

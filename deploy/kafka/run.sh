@@ -1,28 +1,30 @@
 #!/usr/bin/env bash
 # A real one-node Kafka in the foreground, without a container. Its jars are fetched once, by Maven.
 #
-#   run.sh [--port 9092] [--controller-port PORT+1] [--data DIR] [--fetch]
+#   run.sh [--port 9092] [--controller-port PORT+1] [--data DIR] [--config FILE] [--fetch]
 #
-# --fetch gets the jars and stops. KAFKA_HEAP_OPTS sets the JVM's memory. Data outlives the broker: a start on the
-# same DIR goes on from it, also on other ports and after kill -9.
+# --config names more properties, which outrank ours: listeners with TLS, say. --fetch gets the jars and stops.
+# KAFKA_HEAP_OPTS sets the JVM's memory. Data outlives the broker: a start on the same DIR goes on from it, also on
+# other ports and after kill -9.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$here/../../.kafka
-port=9092 controller_port='' data=$cache/data fetch_only=''
+port=9092 controller_port='' data=$cache/data more='' fetch_only=''
 
 fail() { echo "kafka: $1" >&2; exit "${2:-1}"; }
 
 while (($#)); do
   case $1 in
     --fetch) fetch_only=1; shift; continue ;;
-    --port | --controller-port | --data) (($# > 1)) || fail "$1 needs a value" 2 ;;
-    *) fail "unknown argument $1; usage: run.sh [--port N] [--controller-port N] [--data DIR] [--fetch]" 2 ;;
+    --port | --controller-port | --data | --config) (($# > 1)) || fail "$1 needs a value" 2 ;;
+    *) fail "unknown argument $1; usage: run.sh [--port N] [--controller-port N] [--data DIR] [--config FILE] [--fetch]" 2 ;;
   esac
   case $1 in
     --port) port=$2 ;;
     --controller-port) controller_port=$2 ;;
     --data) data=$2 ;;
+    --config) more=$2 ;;
   esac
   shift 2
 done
@@ -49,6 +51,7 @@ for taken in "$port" "$controller_port"; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$taken") 2>/dev/null; then fail "port $taken is in use"; fi
 done
 
+[[ -z $more || -r $more ]] || fail "$more cannot be read" 2
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
 config=$data/server.properties
@@ -58,6 +61,7 @@ config=$data/server.properties
   echo "advertised.listeners=PLAINTEXT://127.0.0.1:$port"
   echo "controller.quorum.voters=1@127.0.0.1:$controller_port"
   echo "log.dirs=$data/log"
+  [[ -z $more ]] || cat "$more"  # last: of a key that is there twice, Kafka takes the later one
 } >"$config"
 
 jvm=(java -cp "$libs/*" "-Dlog4j2.configurationFile=$here/log4j2.properties")

@@ -51,10 +51,10 @@ def list_(settings: "Settings", every: bool, output: str) -> None:
       sellerpulse alerts list --all --db http://localhost:8123/sellerpulse
       sellerpulse alerts list --format json --db ./pulse | jq -r .order_ids[]
     """
-    from sink.connect import connect
+    from streams.credentials import open_store
 
     asked = {"every": every}
-    store = connect(settings.clickhouse.url, create=False)
+    store = open_store(settings.clickhouse, create=False)
     try:
         if output == "json":
             show(store.client, _OBJECTS, "JSONEachRow", asked)

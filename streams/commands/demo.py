@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands.cli import configured
+from streams.log import without_passwords
 
 if TYPE_CHECKING:
     from sink.store import Store
@@ -144,7 +145,7 @@ def _follow(replay: "Replay", days: "list[list[Source]]", pause: float) -> None:
     from streams.replay import QUIET
 
     click.echo(f"\nfollowing {len(days)} more days (Ctrl-C ends it); query them meanwhile with")
-    click.echo(f'  sellerpulse sql "SHOW TABLES" --db {replay.url}')
+    click.echo(f'  sellerpulse sql "SHOW TABLES" --db {without_passwords(replay.url)}')
     for day in days:
         replayed = replay.run(day, watch=QUIET)
         changed = replay.store.query_arrow(LATEST.format(day=iso(replayed.as_of))).to_pylist()
@@ -155,6 +156,7 @@ def _follow(replay: "Replay", days: "list[list[Source]]", pause: float) -> None:
 
 
 def _say_what_next(db: str) -> None:
+    db = without_passwords(db)
     program = sys.argv[0] if "/" in sys.argv[0] else "sellerpulse"
     click.echo(
         f"""

@@ -121,9 +121,9 @@ def list_(settings: "Settings", which: Which, limit: int, output: str) -> None:
 
 def _opened(settings: "Settings") -> "Store":
     """The store, to read from."""
-    from sink.connect import connect
+    from streams.credentials import open_store
 
-    store = connect(settings.clickhouse.url, create=False)
+    store = open_store(settings.clickhouse, create=False)
     if not count(store.client, _IS_THERE):
         store.close()
         raise SellerpulseError("the database is of an earlier version: a worker brings it up to date when it starts")
@@ -199,7 +199,7 @@ def replay(settings: "Settings", which: Which, dry_run: bool) -> None:
       sellerpulse dlq replay --topic orders --reason "unknown schema" --since 2025-06-30
       sellerpulse dlq replay orders/2/1057
     """
-    from sink.connect import connect
+    from streams.credentials import open_store
     from streams.commands.watching import counting
     from streams.letters import Letter, is_of_a_topic, put_back, read
 
@@ -210,7 +210,7 @@ def replay(settings: "Settings", which: Which, dry_run: bool) -> None:
             store.settle([letter.record for letter in letters], "replayed")
         done.update(letter.record.topic for letter in letters)
 
-    store = connect(settings.clickhouse.url)
+    store = open_store(settings.clickhouse)
     try:
         chosen = _of(store.dead_letters(which, only_open=True))
         records = [record for record in chosen if is_of_a_topic(record)]
@@ -219,7 +219,7 @@ def replay(settings: "Settings", which: Which, dry_run: bool) -> None:
             if dry_run:
                 note(list(letters))
             else:
-                put_back(settings.kafka.bootstrap, letters, note)
+                put_back(settings.kafka, letters, note)
     finally:
         store.close()
     if not chosen:
@@ -252,9 +252,9 @@ def drop(settings: "Settings", which: Which, every: bool, yes: bool) -> None:
     """
     if every == (which != Which()):
         raise click.UsageError("say which, by RECORD or a filter, or --all")
-    from sink.connect import connect
+    from streams.credentials import open_store
 
-    store = connect(settings.clickhouse.url)
+    store = open_store(settings.clickhouse)
     try:
         chosen = _of(store.dead_letters(which, only_open=True))
         if chosen and not yes:

@@ -37,10 +37,10 @@ def command(settings: "Settings", sources: "list[Source]") -> int:
     from streams.feeder import Feeder
     from streams.topics import Cluster, wanted
 
-    present = Cluster(settings.kafka.bootstrap).replicas()
+    present = Cluster(settings.kafka).replicas()
     if absent := [topic.name for topic in wanted(settings.kafka) if topic.name not in present]:
         raise SellerpulseError(f"Kafka has no topic {', '.join(absent)}: run `sellerpulse topics create`")
-    feeder = Feeder(settings.kafka.bootstrap, Codec(registry=registry(settings)), clock=now_ms)
+    feeder = Feeder(settings.kafka, Codec(registry=registry(settings)), clock=now_ms)
     with watching() as watch:
         fed = feeder.feed(sources, watch.fed)
     sum_up(fed)

@@ -32,11 +32,11 @@ def command(settings: "Settings", check: bool) -> int:
       sellerpulse rebuild --db http://default@localhost:8123/sellerpulse --settings new.toml
       sellerpulse rebuild --check --db ./pulse
     """
-    from sink.connect import connect
     from streams.commands.watching import counting
+    from streams.credentials import open_store
     from streams.rebuild import differing, rebuild
 
-    store = connect(settings.clickhouse.url)
+    store = open_store(settings.clickhouse)
     try:
         started = perf_counter()
         with counting("accounts") as progress:

@@ -59,10 +59,10 @@ def command(settings: "Settings", query: str, output: str | None) -> None:
     Formats: PrettyCompact, Vertical, JSONEachRow, JSON, CSVWithNames, TSV, TSVWithNames, Markdown, Parquet, Arrow
     and all others of ClickHouse's.
     """
-    from sink.connect import connect
+    from streams.credentials import open_store
 
     text = sys.stdin.read() if query == "-" else query
-    store = connect(settings.clickhouse.url, create=False)
+    store = open_store(settings.clickhouse, create=False)
     try:
         show(store.client, text, output)
     finally:

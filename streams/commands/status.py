@@ -78,7 +78,7 @@ def ask_kafka(kafka: "Kafka", report: Report) -> None:
     said = "bootstrap" in kafka.model_fields_set
     report.kafka = {"address": kafka.bootstrap}
     try:
-        cluster = Cluster(kafka.bootstrap) if said else Cluster(kafka.bootstrap, within_s=2)
+        cluster = Cluster(kafka) if said else Cluster(kafka, within_s=2)
         differences = cluster.differences(wanted(kafka))
         lag = cluster.lag(kafka.group)
         report.kafka["workers"] = cluster.members(kafka.group)
@@ -93,11 +93,11 @@ def ask_kafka(kafka: "Kafka", report: Report) -> None:
 
 def ask_database(settings: "Settings", report: Report) -> None:
     """The as-of day, accounts and events."""
-    from sink.connect import connect
+    from streams.credentials import open_store
 
     report.database = {"address": without_passwords(settings.clickhouse.url)}
     try:
-        store = connect(settings.clickhouse.url, create=False)
+        store = open_store(settings.clickhouse, create=False)
         try:
             as_of = store.as_of()
             report.database["as_of"] = None if as_of is None else (EPOCH + timedelta(days=as_of)).date()

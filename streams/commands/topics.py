@@ -45,7 +45,7 @@ def create(settings: "Settings") -> None:
     from streams.topics import ADVICE, Cluster, wanted
 
     topics = wanted(settings.kafka)
-    cluster = Cluster(settings.kafka.bootstrap)
+    cluster = Cluster(settings.kafka)
     made = cluster.create(topics)
     for name in made:
         click.echo(f"{name}: created")
@@ -66,7 +66,7 @@ def check(settings: "Settings") -> None:
     from streams.topics import ADVICE, Cluster, wanted
 
     topics = wanted(settings.kafka)
-    if lines := Cluster(settings.kafka.bootstrap).differences(topics):
+    if lines := Cluster(settings.kafka).differences(topics):
         click.echo("\n".join(lines))
         raise click.exceptions.Exit(FAILED)
     click.echo(f"{len(topics)} topics are as they should be")

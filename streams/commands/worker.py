@@ -38,14 +38,14 @@ def command(settings: "Settings", dlq_limit: float) -> int:
       sellerpulse worker --db ./pulse --log-format json
       sellerpulse worker --dlq-limit 1
     """
-    from sink.connect import connect
+    from streams.credentials import open_store
     from streams.run import run_worker
     from streams.topics import Cluster, wanted
 
-    present = Cluster(settings.kafka.bootstrap).replicas()
+    present = Cluster(settings.kafka).replicas()
     if absent := [topic.name for topic in wanted(settings.kafka) if topic.name not in present]:
         raise SellerpulseError(f"Kafka has no topic {', '.join(absent)}: run `sellerpulse topics create`")
-    connect(settings.clickhouse.url).close()  # a wrong address is one line here, and a retry later
+    open_store(settings.clickhouse).close()  # a wrong address is one line here, and a retry later
     try:
         run_worker(settings, dlq_limit=dlq_limit)
     except SystemExit as ended:

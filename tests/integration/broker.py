@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -21,14 +22,30 @@ def fetch() -> None:
 
 
 class Broker:
-    """One node on loopback. Address and data stay the same over `restart`; `kill` is kill -9."""
+    """One node on loopback. Address and data stay the same over `restart`; `kill` is kill -9.
 
-    def __init__(self, folder: Path) -> None:
+    Beside the one in plain text at `bootstrap` it has a listener for each of these security protocols, at its address
+    in `listeners`; `properties` say how they are secured.
+    """
+
+    def __init__(self, folder: Path, listeners: Sequence[str] = (), properties: Sequence[str] = ()) -> None:
         self._log = folder / "broker.log"
-        port, controller_port = _free_ports(2)
+        port, controller_port, *others = _free_ports(2 + len(listeners))
         self.bootstrap = f"127.0.0.1:{port}"
+        self.listeners = {name: f"127.0.0.1:{other}" for name, other in zip(listeners, others, strict=True)}
         ports = ["--port", str(port), "--controller-port", str(controller_port)]
         self._command = [str(RUN), *ports, "--data", str(folder / "data")]
+        if listeners:
+            open_to_all = {"PLAINTEXT": self.bootstrap} | self.listeners
+            advertised = ",".join(f"{name}://{address}" for name, address in open_to_all.items())
+            protocols = ",".join(f"{name}:{name}" for name in open_to_all)
+            more = folder / "more.properties"
+            more.write_text(
+                f"listeners={advertised},CONTROLLER://127.0.0.1:{controller_port}\n"
+                f"advertised.listeners={advertised}\n"
+                f"listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT\n" + "\n".join(properties)
+            )
+            self._command += ["--config", str(more)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
