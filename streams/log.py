@@ -15,7 +15,7 @@ _OURS = ("streams", "sink", "schemas")
 _NOISY = ("aiokafka", "asyncio", "clickhouse_connect", "faust", "mode", "urllib3")
 _REPEAT_S = 30.0  # a noisy one's message is said again after this: in an outage aiokafka says it sixty times a second
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
-_said_at: dict[str, float] = {}
+_said_at: dict[tuple[object, ...], float] = {}
 
 
 def configure_logging(log_format: str) -> None:
@@ -32,7 +32,8 @@ def _is_wanted(record: logging.LogRecord) -> bool:
     # Not by their loggers' levels: some set those themselves when they are imported.
     if record.name.partition(".")[0] not in _NOISY:
         return True
-    message = str(record.msg)  # before what it is about is put in
+    # Before what it is about is put in, but for the kind of error: not being let in is news after no answer.
+    message = (str(record.msg), *(type(one) for one in record.args or () if isinstance(one, Exception)))
     if record.levelno < logging.ERROR or record.created - _said_at.get(message, 0.0) < _REPEAT_S:
         return False
     _said_at[message] = record.created

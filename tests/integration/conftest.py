@@ -23,8 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[broker.Broker]:
-    """One broker for the session: a test takes topic and group names of its own, and leaves it running."""
+def kafka_jars() -> None:
+    """What every broker needs."""
     missing = [program for program in ("java", "mvn") if shutil.which(program) is None]
     if missing:
         reason = f"a real broker needs {' and '.join(missing)}"
@@ -32,6 +32,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[broker.Broker]:
             pytest.fail(reason)
         pytest.skip(reason)
     broker.fetch()
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[broker.Broker]:
+    """One broker for the session: a test takes topic and group names of its own, and leaves it running."""
+    del kafka_jars
     kafka = broker.Broker(tmp_path_factory.mktemp("kafka"))
     kafka.start()
     yield kafka

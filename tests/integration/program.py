@@ -160,14 +160,14 @@ def wait_until(condition: Callable[[], T], within_s: float, what: str, *running:
 class Database:
     """`sellerpulse clickhouse` on a folder: a ClickHouse server for any number of databases. Its port stays."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._port = folder, "0"
+    def __init__(self, folder: Path, *words: str) -> None:
+        self._folder, self._words, self._port = folder, words, "0"
         self._program: Program | None = None
         self.start()
 
     def start(self) -> None:
         """Returns when it answers."""
-        words = ["clickhouse", "--db", str(self._folder / "served"), "--port", self._port]
+        words = ["clickhouse", "--db", str(self._folder / "served"), "--port", self._port, *self._words]
         self._program = program = Program(self._folder, *words)
         said = wait_until(self._address, 30, "a served folder", program)
         self._port = said.rpartition("/")[0].rpartition(":")[2]
@@ -185,15 +185,20 @@ class Database:
         if self._program is not None:
             self._program.kill()
 
+    @property
+    def port(self) -> int:
+        """Where it answers."""
+        return int(self._port)
+
     def url(self, name: str) -> str:
         """The address of a database in it."""
         return f"http://127.0.0.1:{self._port}/{name}"
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Database]:
-    """A database server for the block."""
-    database = Database(folder)
+def serving(folder: Path, *words: str) -> Iterator[Database]:
+    """A database server for the block, started with these further flags."""
+    database = Database(folder, *words)
     try:
         yield database
     finally:
