@@ -130,9 +130,8 @@ class Kafka(Access):
     def _is_secured_as_said(self) -> Self:
         if self.security_protocol.startswith("SASL_"):
             if not (self.sasl_mechanism and self.username and self.has_password):
-                raise ValueError(
-                    f"{self.security_protocol} needs sasl_mechanism, username and password (or password_file)"
-                )
+                wanted = "sasl_mechanism, username and password (or password_file)"
+                raise ValueError(f"security_protocol {self.security_protocol} needs {wanted}")
         elif self.sasl_mechanism or self.username or self.has_password:
             raise ValueError("sasl_mechanism, username and password need security_protocol SASL_SSL or SASL_PLAINTEXT")
         if self.has_tls and not self.speaks_tls:

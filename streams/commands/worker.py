@@ -26,6 +26,7 @@ def command(settings: "Settings", dlq_limit: float) -> int:
 
     Start as many as there are partitions to share; a worker that ends or dies is taken over by the others within 15
     seconds, and nothing is lost or counted twice. Workers on one embedded folder need it served: see `clickhouse`.
+    A password in --db shows in `ps`; SELLERPULSE_CLICKHOUSE__PASSWORD, or password_file in the settings, does not.
 
     A worker that refuses more than --dlq-limit of a topic's last 10,000 records, and at least 100 of them, exits 1
     before the batch that was too much is sent to the dead-letter topics or committed: a bad deploy of a producer
@@ -34,7 +35,7 @@ def command(settings: "Settings", dlq_limit: float) -> int:
 
     \b
     Examples:
-      sellerpulse worker --kafka kafka:9092 --db https://pulse:secret@clickhouse:8443/pulse
+      sellerpulse worker --kafka kafka:9092 --db https://pulse@clickhouse:8443/pulse
       sellerpulse worker --db ./pulse --log-format json
       sellerpulse worker --dlq-limit 1
     """

@@ -12,6 +12,7 @@ from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)  # settings: all but access, then access
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -28,25 +29,25 @@ def test_readme_names_every_command() -> None:
 
 
 def test_readme_shows_every_setting() -> None:
-    shown = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert shown is not None
+    shown = "".join(SHOWN)
+    settings = Settings()
     keys = [
         key
-        for name in ("kafka", "clickhouse", "metrics")
-        for key in type(getattr(Settings(), name)).model_fields
-        if key != "marketplaces"
+        for section in (settings.kafka, settings.kafka.registry, settings.clickhouse, settings.metrics)
+        for key in type(section).model_fields
+        if key not in ("marketplaces", "registry")
     ]
     assert keys
-    assert not [key for key in keys if not re.search(rf"^(# )?{key} = ", shown[1], re.MULTILINE)]
+    assert not [key for key in keys if not re.search(rf"^(# )?{key} = ", shown, re.MULTILINE)]
 
 
 def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> None:
     from streams.settings import load_settings
 
-    shown = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert shown is not None
     file = tmp_path / "sellerpulse.toml"
-    file.write_text(shown[1])
+    file.write_text(SHOWN[1])
+    assert load_settings(file, {}, {}).kafka.speaks_tls
+    file.write_text(SHOWN[0])
     settings = load_settings(file, {}, {})
     assert settings.metrics.terms_of("MKT-JP").cs_min_responses == 20
     assert settings.metrics.terms_of("MKT-DE") == Settings().metrics.terms_of("MKT-DE")

@@ -289,6 +289,56 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
         load_settings(tmp_path / "binary.toml", environ={})
 
 
+# --- who may come in -----------------------------------------------------------------------------------------
+
+SASL = 'security_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"\nusername = "me"\n'
+REGISTRY = '[kafka]\nschema_registry_url = "https://registry"\n[kafka.registry]\n'
+
+
+@pytest.mark.parametrize(
+    "toml, expected",
+    [
+        (f'[kafka]\n{SASL}password = "a"\npassword_file = "b"', "kafka: password and password_file are both given"),
+        (f"[kafka]\n{SASL}", "kafka: security_protocol SASL_SSL needs sasl_mechanism, username and password"),
+        ('[kafka]\nsecurity_protocol = "SASL_PLAINTEXT"\nsasl_mechanism = "PLAIN"\npassword = "a"',
+         "kafka: security_protocol SASL_PLAINTEXT needs sasl_mechanism, username and password (or password_file)"),
+        ('[kafka]\nsecurity_protocol = "SASL_SSL"\nusername = "me"\npassword = "a"',
+         "kafka: security_protocol SASL_SSL needs sasl_mechanism,"),
+        ('[kafka]\nusername = "me"', "kafka: sasl_mechanism, username and password need security_protocol SASL_SSL or"),
+        ('[kafka]\npassword_file = "a"', "kafka: sasl_mechanism, username and password need security_protocol"),
+        ('[kafka]\nca_file = "a"', "kafka: ca_file and certificate_file need security_protocol SASL_SSL or SSL"),
+        ('[kafka]\nsecurity_protocol = "SSL"\ncertificate_file = "a"', "kafka: certificate_file and key_file need"),
+        ('[kafka]\nsecurity_protocol = "SSL"\nkey_password = "a"', "kafka: a password of a key needs key_file"),
+        ('[kafka]\nsecurity_protocol = "ssl"', "kafka.security_protocol: input should be 'PLAINTEXT', 'SSL'"),
+        ('[kafka]\nsasl_mechanism = "GSSAPI"', "kafka.sasl_mechanism: input should be 'PLAIN', 'SCRAM-SHA-256'"),
+        ('[clickhouse]\nurl = "http://db/x"\nca_file = "a"',
+         "clickhouse: ca_file and certificate_file need an address https://..."),
+        ('[clickhouse]\nurl = "http://me:a@db/x"\npassword_file = "b"',
+         "clickhouse: user or password is given in the address and beside it"),
+        ('[clickhouse]\nurl = "http://me@db/x"\nuser = "me"', "clickhouse: user or password is given in the address"),
+        ('[kafka.registry]\nuser = "me"\npassword = "a"', "kafka: registry needs schema_registry_url"),
+        (f'{REGISTRY}user = "me"', "kafka.registry: user and password (or password_file) need each other"),
+        ('[kafka]\nschema_registry_url = "http://me:a@registry"\n[kafka.registry]\nuser = "me"\npassword = "b"',
+         "kafka: user or password is given in the address and beside it"),
+    ],
+)  # fmt: skip
+def test_access_that_contradicts_itself_is_refused(tmp_path: Path, toml: str, expected: str) -> None:
+    assert complaint(tmp_path, toml).startswith(f"pulse.toml: {expected}")
+
+
+def test_a_folder_needs_neither_user_nor_tls_and_may_stand_in_for_a_server(tmp_path: Path) -> None:
+    toml = '[clickhouse]\nurl = "https://db/x"\nuser = "me"\npassword_file = "a"\nca_file = "b"'
+    assert said(tmp_path, toml, overrides={"clickhouse": {"url": "folder"}}).clickhouse.url == "folder"
+
+
+def test_a_user_in_the_address_may_have_a_password_beside_it(tmp_path: Path) -> None:
+    settings = said(
+        tmp_path, '[clickhouse]\nurl = "https://me@db/x"', environ={"SELLERPULSE_CLICKHOUSE__PASSWORD": "{a"}
+    )
+    assert settings.clickhouse.password is not None
+    assert settings.clickhouse.password.get_secret_value() == "{a"
+
+
 # --- secrets -------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +352,10 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
         f'[kafka]\nschema_registry_url = "{SECRET}"',
         f'[kafka]\npartitions = "{SECRET}"',
         f'[kafka]\npasswort = "{SECRET}"',
+        f'[kafka]\npassword = "{SECRET}"',
+        f'[kafka]\npassword = ["{SECRET}"]',
+        f'[kafka]\n{SASL}password = "{SECRET}"\npassword_file = "{SECRET}"',
+        f'[clickhouse]\nurl = "http://me:{SECRET}@db/x"\npassword = "{SECRET}"',
     ],
 )
 def test_a_value_is_never_repeated(tmp_path: Path, toml: str) -> None:
@@ -313,11 +367,15 @@ def test_a_variable_that_is_not_json_is_not_repeated(tmp_path: Path) -> None:
     assert text == "SELLERPULSE_RECEIVERS__WEBHOOK is not JSON"
 
 
-def test_addresses_are_not_shown(tmp_path: Path) -> None:
+def test_addresses_and_passwords_are_not_shown(tmp_path: Path) -> None:
     settings = said(
         tmp_path,
         f"""
         [kafka]
+        {SASL}password = "{SECRET}"
+        certificate_file = "a"
+        key_file = "b"
+        key_password = "{SECRET}"
         schema_registry_url = "http://me:{SECRET}@registry:8081"
         [clickhouse]
         url = "https://me:{SECRET}@host:8443/db"
@@ -325,5 +383,7 @@ def test_addresses_are_not_shown(tmp_path: Path) -> None:
         url = "https://example.com/{SECRET}"
         """,
     )
-    assert SECRET not in f"{settings!r} {settings}"
+    assert SECRET not in f"{settings!r} {settings} {settings.kafka.model_dump()['password']}"
+    assert settings.kafka.password is not None
+    assert settings.kafka.password.get_secret_value() == SECRET
     assert settings.clickhouse.url == f"https://me:{SECRET}@host:8443/db"
