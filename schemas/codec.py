@@ -25,8 +25,8 @@ from schemas.writer import UNUSUAL, writer_of
 SCHEMAS = Path(__file__).parent
 SINGLE_OBJECT = b"\xc3\x01"
 CONFLUENT = b"\x00"
-_NOT_LET_IN = (401, 403)
 DIGEST_BYTES = 8
+_NOT_LET_IN = (401, 403)
 
 
 class Accepted(NamedTuple):

@@ -46,7 +46,7 @@ class Login:
     certificate_file: str | None = None
 
 
-def connect(url: str, *, create: bool = True, login: Login = Login()) -> Store:  # frozen
+def connect(url: str, *, create: bool = True, login: Login = Login()) -> Store:
     """The store at this address, its tables as this version needs them. Blocks for some seconds at most.
 
     Unless `create`, for commands that only read: nothing is created or changed, and no database is an error. Raises

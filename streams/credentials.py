@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from sink.store import Store
 
-
 Files = dict[str, str]  # by the names that librdkafka and the registry's client share; a key's password among them
 
 

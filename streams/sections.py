@@ -50,9 +50,9 @@ class Section(BaseModel):
 
 
 class Access(Section):
-    """Who we are to a server, and whose signature its certificate needs: else of one whom this machine trusts.
+    """Who we are to a server, and whose certificates we trust there: None, those that this machine trusts.
 
-    Files are read by whoever connects. With a key that needs no password there is none.
+    A secret is said or is in a file, of which only the name is known here: `credentials` reads it.
     """
 
     password: Secret | None = None

@@ -96,7 +96,12 @@ class Cluster:
 
     def replicas(self) -> dict[str, list[int]]:
         """The topics there are: how many replicas each partition has."""
-        listed = self._patiently(lambda: self._admin.list_topics(timeout=min(self._within_s, LOOK_AFTER_S)))
+        until = time.monotonic() + self._within_s
+
+        def ask() -> Any:
+            return self._admin.list_topics(timeout=min(max(until - time.monotonic(), 0.1), LOOK_AFTER_S))
+
+        listed = self._patiently(ask)
         topics = listed.topics.items()
         return {name: [len(p.replicas) for p in topic.partitions.values()] for name, topic in topics}
 
