@@ -199,8 +199,8 @@ def replay(settings: "Settings", which: Which, dry_run: bool) -> None:
       sellerpulse dlq replay --topic orders --reason "unknown schema" --since 2025-06-30
       sellerpulse dlq replay orders/2/1057
     """
-    from streams.credentials import open_store
     from streams.commands.watching import counting
+    from streams.credentials import open_store
     from streams.letters import Letter, is_of_a_topic, put_back, read
 
     done: Counter[str] = Counter()

@@ -81,8 +81,8 @@ def kill_replays(folder: Path, stream: Stream, point: str, kills: int, seed: int
     killed = 0
     while killed < kills:
         within_s = rng.uniform(*MOMENTS_S) if point == ANY_MOMENT else KILLED_WITHIN_S
-        armed = {} if point == ANY_MOMENT else {VARIABLE: f"{point}=kill@{rng.randint(1, 9)}"}
-        with Program(folder, *words, environ=armed) as replay:
+        armed = {} if point == ANY_MOMENT else {"FAILPOINTS": f"{point}=kill@{rng.randint(1, 9)}"}
+        with Program(folder, *words, **armed) as replay:
             until = time.monotonic() + within_s
             while replay.runs() and time.monotonic() < until:
                 time.sleep(0.02)

@@ -15,7 +15,16 @@ from confluent_kafka import KafkaException, Producer
 from schemas.errors import Unavailable
 from streams.broker import Progress
 from tests.chaos.stream import Stream, Tables, tables
-from tests.integration.program import PARTITIONS, Ground, Partition, Place, Program, every_partition, wait_until
+from tests.integration.program import (
+    PARTITIONS,
+    SELLERPULSE,
+    Ground,
+    Partition,
+    Place,
+    Program,
+    every_partition,
+    wait_until,
+)
 
 PART = 200  # records sent at once
 LASTS_S = 90.0  # the stream, before it comes again
@@ -193,7 +202,8 @@ class Scene:
 
     def start(self, environ: Mapping[str, str] | None = None, **settings: str) -> Program:
         """One more worker."""
-        worker = self.place.worker(environ=environ, **settings)
+        variables = [f"{name}={value}" for name, value in (environ or {}).items()]
+        worker = self.place.worker(command=("env", *variables, *SELLERPULSE), **settings)
         self.workers.append(worker)
         return worker
 

@@ -56,11 +56,10 @@ Sent = tuple[str, bytes | None, bytes | None, Headers]  # topic, key, value, hea
 T = TypeVar("T")
 
 
-def environment(settings: Mapping[str, str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """No settings but these, named as in KAFKA__GROUP; and a host whose zone is not the data's."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SELLERPULSE_")}
-    named = {f"SELLERPULSE_{name}": value for name, value in settings.items()}
-    return plain | {"TZ": "America/New_York"} | named | dict(environ or {})
+    return plain | {"TZ": "America/New_York"} | {f"SELLERPULSE_{name}": value for name, value in settings.items()}
 
 
 def run(folder: Path, *words: str | Path, within_s: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -95,19 +94,12 @@ def assert_same(found: str, wanted: str) -> None:
 class Program:
     """A command in the background, in a process group of its own, from construction to the end of a `with` block."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *words: str | Path,
-        command: Sequence[str] = SELLERPULSE,
-        environ: Mapping[str, str] | None = None,
-        **settings: str,
-    ) -> None:
+    def __init__(self, folder: Path, *words: str | Path, command: Sequence[str] = SELLERPULSE, **settings: str) -> None:
         self.words = tuple(map(str, words))
         self._log = folder / f"{self.words[0].lstrip('-')}-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, *self.words], cwd=folder, env=environment(settings, environ),
+                [*command, *self.words], cwd=folder, env=environment(settings),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -185,11 +177,6 @@ class Database:
         if self._program is not None:
             self._program.kill()
 
-    @property
-    def port(self) -> int:
-        """Where it answers."""
-        return int(self._port)
-
     def url(self, name: str) -> str:
         """The address of a database in it."""
         return f"http://127.0.0.1:{self._port}/{name}"
@@ -246,10 +233,10 @@ class Place:
         self._every = EVERY
         self._consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": group, "log_level": 0})
 
-    def worker(self, *options: str, environ: Mapping[str, str] | None = None, **settings: str) -> Program:
+    def worker(self, *options: str, command: Sequence[str] = SELLERPULSE, **settings: str) -> Program:
         """`sellerpulse worker` here."""
         words = ["worker", "--kafka", self.kafka, "--db", self.db, *options]
-        return Program(self.folder, *words, environ=environ, KAFKA__GROUP=self.group, **settings)
+        return Program(self.folder, *words, command=command, KAFKA__GROUP=self.group, **settings)
 
     def look_at(self, partitions: int) -> None:
         """The topics of events have so many partitions now."""

@@ -52,7 +52,7 @@ def test_a_bad_deploy_stops_the_worker_and_loses_nothing(ground: Ground) -> None
         assert "most for: not decodable; nothing of the last batch" in last
         assert "Traceback" not in worker.log()
         settings = {"KAFKA__BOOTSTRAP": place.kafka, "KAFKA__GROUP": place.group, "CLICKHOUSE__URL": place.db}
-        faust = Program(place.folder, "-A", "streams.app", "worker", "-l", "warn", command=FAUST, environ=None, **settings)
+        faust = Program(place.folder, "-A", "streams.app", "worker", "-l", "warn", command=FAUST, **settings)
         assert stack.enter_context(faust).ended(60) == 1, faust.log()
         assert said in faust.log()
         assert _letters(place) <= 2 * GOOD * 0.1 / 0.9 + 2 * 99

@@ -238,7 +238,7 @@ def test_a_worker_told_to_stop_ends_within_seconds_and_one_that_faust_starts_goe
         assert 0 < place.progress() < 3 * SIMULATED, "it was stopped too late to tell"
         settings = {"KAFKA__BOOTSTRAP": place.kafka, "KAFKA__GROUP": place.group, "CLICKHOUSE__URL": place.db}
         words = ["-A", "streams.app", "worker", "-l", "warn"]
-        faust = stack.enter_context(Program(place.folder, *words, command=FAUST, environ=None, **settings))
+        faust = stack.enter_context(Program(place.folder, *words, command=FAUST, **settings))
         _become(place, much.replayed.result(), 90, faust)
         assert faust.stop() == 0, faust.log()
 
