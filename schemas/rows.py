@@ -8,6 +8,7 @@ from schemas.events import Topic
 
 AccountId = tuple[str, str]  # seller_id, marketplace_id
 EPOCH_BITS = 40  # of a version: above them the fencing epoch, below a number that grows within it
+CELLS_SHOWN = 10  # of an account's cells that are wrong
 
 
 class Standard(NamedTuple):
@@ -27,6 +28,10 @@ class Mark(NamedTuple):
     first_day: int
     as_of: int
     version: int
+
+    def follows(self, standard: Standard) -> bool:
+        """Whether the rows that it tells of follow these settings."""
+        return self.standard.formula == standard.formula and standard.rules in (0, self.standard.rules)
 
 
 class Stored(NamedTuple):
@@ -49,6 +54,46 @@ class DailyRows(NamedTuple):
         """Rows sorted by account and day, an account's one after the other."""
         sizes = Counter(zip(sellers, marketplaces, strict=True))
         return cls(list(sizes), list(sizes.values()), columns)
+
+
+class Cell(NamedTuple):
+    """A value that is not what the stored events give, both as text. Of a row that should or should not be there the
+    column is `row`."""
+
+    day: int
+    column: str
+    stored: str
+    right: str
+
+
+class Wrong(NamedTuple):
+    """What of an account's rows is not as its stored events give it: so many `rows` have cells that differ, so many
+    are missing or surplus. `examples` are the first `CELLS_SHOWN` by day."""
+
+    rows: int
+    missing: int
+    surplus: int
+    cells: int
+    examples: list[Cell]
+
+    @property
+    def all_rows(self) -> int:
+        """Of all three kinds."""
+        return self.rows + self.missing + self.surplus
+
+
+class SelfCheck(NamedTuple):
+    """What came of holding rows against their events: in a worker's epoch so far, or, as epoch 0, over all accounts.
+
+    `differing`: rows that were wrong, missing or surplus. Times are epoch ms.
+    """
+
+    epoch: int
+    checked_at: int
+    accounts: int
+    rows: int
+    differing: int
+    differed_at: int | None
 
 
 class Loaded(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, Which
+from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, SelfCheck, Which
 from sink.query import Connection, of_accounts
 
 
@@ -63,6 +63,12 @@ class Ledger(Connection):
         """Note what was done with refused records: they are no longer open."""
         columns = dict(zip(_SOURCE, map(list, zip(*(record[:5] for record in records), strict=True)), strict=False))
         self._insert("settled_dead_letters", pa.table(columns | {"state": [state] * len(records)}))
+
+    def add_self_check(self, check: SelfCheck) -> None:
+        """Note what came of holding rows against their events; of an epoch the last note stands."""
+        columns = {name: [value] for name, value in check._asdict().items()}
+        times = ("checked_at", "differed_at")
+        self._insert("self_checks", _table(columns, dict.fromkeys(times, pa.timestamp("ms", "UTC"))))
 
     # --- alerts ------------------------------------------------------------------------------------------
 

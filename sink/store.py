@@ -3,17 +3,20 @@
 Every write may be repeated: what is written twice is one row. Calls block; the worker makes them from one thread.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from clickhouse_connect.driver.binding import format_query_value
 from clickhouse_connect.driver.client import Client
 
 from schemas.codec import Codec, Container
 from schemas.events import TOPICS, Topic
-from schemas.rows import AccountId, DailyRows, Loaded, Mark, Standard, Stored
+from schemas.rows import AccountId, Cell, DailyRows, Loaded, Mark, Standard, Stored, Wrong
+from sink.compare import compare
 from sink.ledger import Ledger
 from sink.query import WRITE_SETTINGS, converted, of_accounts
 from sink.recompute import recompute
@@ -103,19 +106,31 @@ class Store(Ledger):
         select = recompute(terms, of_accounts(accounts), first=first, as_of=as_of, epoch=epoch)
         self._command(f"INSERT INTO stored_seller_daily ({_KEY}, day, version, {names}) {select}")
 
-    def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, int]:
-        """Of these accounts those with rows other than their stored events give, with the number of them."""
-        these = of_accounts(accounts)
-        right = recompute(terms, these, first=0, as_of=as_of, epoch=None)
-        names = ", ".join(metric.name for metric in METRICS)
-        stored = f"SELECT {_KEY}, day, {names} FROM stored_seller_daily FINAL WHERE {these}"
-        rows = self._rows(
-            f"""SELECT {_KEY}, uniqExact(day) FROM (
-                SELECT * FROM ({stored} EXCEPT DISTINCT ({right}))
-                UNION ALL SELECT * FROM (({right}) EXCEPT DISTINCT {stored})
-            ) GROUP BY {_KEY}"""
+    def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, Wrong]:
+        """Of these accounts those with rows other than their stored events give, and what is wrong with them."""
+        rows = self._rows(compare(terms, of_accounts(accounts), as_of=as_of))
+        return {
+            (seller, marketplace): Wrong(differ, missing, surplus, cells, [Cell(*cell) for cell in examples])
+            for seller, marketplace, differ, missing, surplus, cells, examples in rows
+        }
+
+    def drop_rows(self, versions: Mapping[AccountId, int]) -> None:
+        """Of each account remove the rows of that version or a greater one, and those of days after the as-of day."""
+        bounds = format_query_value("\n".join(json.dumps([*key, version]) for key, version in versions.items()))
+        shape = "'seller_id String, marketplace_id String, bound UInt64'"
+        self._command(
+            f"""DELETE FROM stored_seller_daily WHERE ({_KEY}, day, version) IN (
+                SELECT r.seller_id, r.marketplace_id, r.day, r.version FROM stored_seller_daily AS r
+                JOIN format(JSONCompactEachRow, {shape}, {bounds}) AS of
+                    ON of.seller_id = r.seller_id AND of.marketplace_id = r.marketplace_id
+                WHERE r.version >= of.bound OR r.day > (SELECT max(day) FROM as_of_days))"""
         )
-        return {(seller, marketplace): count for seller, marketplace, count in rows}
+
+    def strays(self) -> list[AccountId]:
+        """Accounts that have rows and no event."""
+        each = " UNION ALL ".join(f"SELECT DISTINCT {_KEY} FROM {table}" for table in EVENT_TABLES.values())
+        rows = self._rows(f"SELECT DISTINCT {_KEY} FROM stored_seller_daily WHERE ({_KEY}) NOT IN ({each})")
+        return [(seller, marketplace) for seller, marketplace in rows]
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
         """These columns of the rows of these accounts from day `first` on, values as `snapshot` gives them."""

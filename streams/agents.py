@@ -32,13 +32,11 @@ log = logging.getLogger(__name__)
 
 REVOKE_S = 8.0  # for a last flush, within the session time-out
 TURN_S = 0.2  # how often the clock is looked at
+CHECK_S = 60.0  # how often some rows are held against their events
 
 
 class Store(Sink, AlertStore, Protocol):
     """What a worker needs of a store beside what its pipelines do. Calls block."""
-
-    def as_of(self) -> int | None:
-        """The as-of day, None before there is one."""
 
     def next_epoch(self) -> int:
         """A fencing epoch greater than any taken before."""
@@ -62,7 +60,8 @@ class Worker:
 
     `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
     have: the wall clock's for a live one. `judge` evaluates the alert rules; `standard` tells the settings apart;
-    `hot_bytes` is what accounts may take of memory, `dlq_limit` the share of records that may be refused.
+    `hot_bytes` is what accounts may take of memory, `dlq_limit` the share of records that may be refused; every
+    `check_s` some rows are held against their events.
     """
 
     def __init__(
@@ -77,10 +76,11 @@ class Worker:
         standard: Standard,
         hot_bytes: int,
         dlq_limit: float,
+        check_s: float,
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
         self.open_sink, self.as_of, self.judge, self.standard = open_sink, as_of, judge, standard
-        self.hot_bytes = hot_bytes
+        self.hot_bytes, self.check_s = hot_bytes, check_s
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
@@ -147,12 +147,19 @@ class Worker:
             await self._or_crash(pipeline.finish(REVOKE_S))
 
     async def _mend_and_turn(self, pipeline: Pipeline) -> None:
-        """Rows that a crash left behind are written, then days turn by the clock with no event needed."""
+        """Rows that a crash left behind are written, then days turn by the clock with no event needed.
+
+        In between some rows are checked.
+        """
         await pipeline.mend()
+        check_due = time.monotonic() + self.check_s
         while not pipeline.over:
             day = await self._in_thread(self.as_of, self.sink)
             if day is not None:
                 await pipeline.turn(day)
+            if time.monotonic() >= check_due:
+                await pipeline.check()
+                check_due = time.monotonic() + self.check_s
             await asyncio.sleep(TURN_S)
 
     async def _judge(self, pipeline: Pipeline, written: Written) -> None:

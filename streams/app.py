@@ -4,6 +4,7 @@
 """
 
 import logging
+import math
 import tempfile
 from typing import Any
 
@@ -11,7 +12,7 @@ import faust
 
 from schemas.codec import Codec, Registry
 from schemas.events import TOPICS
-from streams.agents import Worker, dead_letter_topics, today
+from streams.agents import CHECK_S, Worker, dead_letter_topics, today
 from streams.alerter import Alerter
 from streams.credentials import faust_credentials, open_store, registry_client
 from streams.receivers import LogReceiver, Receiver, WebhookReceiver
@@ -65,6 +66,7 @@ def create_app(
         standard=settings.standard(judged=not live),
         hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
         dlq_limit=dlq_limit,
+        check_s=CHECK_S if live else math.inf,
     )  # fmt: skip
     _connect(app, worker)
     return app

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count, groupby
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from streams.accounts import HotAccounts, first_row, restore
 from streams.core.calendar import Account, Rows, bytes_of, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.failpoints import reach
-from streams.port import Sink
+from streams.port import Call, Sink
 
 HEAT_EVENTS = 200_000  # stored events that a flush has time to load
 LOAD_EVENTS = 50_000  # in one go: rows, facts and stories of them are in memory at once
@@ -31,8 +31,6 @@ HEAT_ACCOUNTS = 2_000
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
 ACCOUNTS_A_SLICE = 10_000
-
-T = TypeVar("T")
 
 
 class Tenure(NamedTuple):
@@ -57,12 +55,6 @@ class Lag(NamedTuple):
 
     anew: bool
     floor: int
-
-
-class Call(Protocol):
-    """Runs a blocking call of the sink, and comes back when it is done."""
-
-    async def __call__(self, call: Callable[..., T], *args: Any) -> T: ...
 
 
 class Follower:
@@ -140,15 +132,11 @@ class Follower:
 
     def _take_in(self, account: Account, mark: Mark | None) -> None:
         self.hot.put(account, self._first_rows[account.id])
-        if mark is not None and mark.checksum == account.checksum and self._is_ours(mark):
+        if mark is not None and mark.checksum == account.checksum and mark.follows(self.standard):
             account.restate(mark.as_of)  # its rows are written: only what changes from here on is news
             if mark.as_of == self.as_of:
                 return
         self.changed.add(account.id)
-
-    def _is_ours(self, mark: Mark) -> bool:
-        """Whether the rows that a mark tells of follow our settings."""
-        return mark.standard.formula == self.standard.formula and self.standard.rules in (0, mark.standard.rules)
 
     async def cool(self, accounts: Iterable[AccountId]) -> None:
         """Accounts leave memory; if rows of theirs are not written yet, they lag."""
@@ -313,7 +301,7 @@ class Follower:
 
     def _first(self, key: AccountId, mark: Mark | None) -> int:
         """The day from which an account's rows are to be computed, 0 for all of them."""
-        return mark.as_of + 1 if mark and self._is_ours(mark) and not self.lagging[key].anew else 0
+        return mark.as_of + 1 if mark and mark.follows(self.standard) and not self.lagging[key].anew else 0
 
     async def _compute(self, firsts: Mapping[AccountId, int], as_of: int) -> None:
         def alike(key: AccountId) -> tuple[int, bool]:
@@ -337,6 +325,10 @@ class Follower:
             loaded = await self._call(partial(self.sink.load, troubled=True), cold)
             found |= restore(cold, loaded, self.terms_of)
         return found
+
+    def at_rest(self) -> list[AccountId]:
+        """Our accounts whose rows are those of all that is stored of them."""
+        return [key for key in self._first_rows if key not in self.changed and key not in self.lagging]
 
     def _version(self, events: int) -> int:
         """The version of rows written now: fencing epoch, then number of accepted events. The greatest stands."""

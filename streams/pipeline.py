@@ -26,6 +26,7 @@ from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import MS_A_DAY, Refusal, Topic
 from schemas.rows import AccountId, Standard
+from streams.checking import Sampler
 from streams.core.metrics import FOREVER, Terms
 from streams.failpoints import reach
 from streams.following import Follower, Tenure, Written
@@ -85,6 +86,7 @@ class Pipeline:
             sink, terms_of, tenure=tenure, standard=standard, as_of=as_of, hot_bytes=hot_bytes, call=self.call,
             judge=lambda written: judge(self, written),
         )  # fmt: skip
+        self.sampler = Sampler(sink, terms_of, standard, tenure.epoch, self.call)
         self.counts: Counter[str] = self.rows.counts
         self.seconds: dict[str, float] = self.rows.seconds  # by stage; calls of the sink overlap with decoding
         self.over = False
@@ -277,6 +279,13 @@ class Pipeline:
         async with self._flushing:
             await self.rows.turn(as_of)
         self._work.set()
+
+    async def check(self) -> None:
+        """Hold rows of a few accounts against their events; not while many records wait."""
+        await self._looked.wait()
+        async with self._flushing:
+            if self.waiting() + len(self._pending) < NEAR_EVENTS:
+                await self.sampler.check(self.rows.at_rest(), self.clock())
 
     # --- the sink's thread -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from schemas.errors import Unavailable
 from schemas.events import Topic
-from schemas.rows import AccountId, Loaded, Mark, Rejected, Standard, Stored
+from schemas.rows import AccountId, Loaded, Mark, Rejected, SelfCheck, Standard, Stored, Wrong
 from streams.core.metrics import Array, Terms
 from streams.intake import Partition
 
@@ -33,6 +33,12 @@ async def patiently(thread: Executor, wanted: Callable[[], bool], call: Callable
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(2 * pause, longest)
     raise asyncio.CancelledError
+
+
+class Call(Protocol):
+    """Runs a blocking call of the sink, and comes back when it is done."""
+
+    async def __call__(self, call: Callable[..., T], *args: Any) -> T: ...
 
 
 class Sink(Protocol):
@@ -61,6 +67,12 @@ class Sink(Protocol):
     def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
         """Write the rows of these accounts from day `first` to `as_of` as their stored events give them."""
 
+    def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, Wrong]:
+        """Of these accounts those with rows other than their stored events give, and what is wrong with them."""
+
+    def add_self_check(self, check: SelfCheck) -> None:
+        """Note what came of that; of an epoch the last note stands."""
+
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, so many for each account."""
 
@@ -80,6 +92,9 @@ class Sink(Protocol):
 
         Each with the day of its first event.
         """
+
+    def as_of(self) -> int | None:
+        """The as-of day, None before there is one."""
 
     def move_as_of(self, day: int) -> int:
         """Move the as-of day forward, never back; what it is then."""

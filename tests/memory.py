@@ -17,7 +17,21 @@ from aiokafka.partitioner import murmur2
 
 from schemas.codec import Codec, Container
 from schemas.events import MS_A_DAY, TOPICS, Topic, account_key, to_ms
-from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded, Mark, Rejected, Standard, Stored
+from schemas.rows import (
+    CELLS_SHOWN,
+    AccountId,
+    AlertChange,
+    AlertRow,
+    Cell,
+    DailyRows,
+    Loaded,
+    Mark,
+    Rejected,
+    SelfCheck,
+    Standard,
+    Stored,
+    Wrong,
+)
 from streams.accounts import restore
 from streams.core.calendar import snapshot_columns
 from streams.core.metrics import METRICS, Terms, iso, snapshot
@@ -54,6 +68,7 @@ class MemoryStore:
         self._history: Table = {}
         self._rejected: dict[tuple[Any, ...], Rejected] = {}
         self._misplaced: dict[tuple[str, int, int], int] = {}
+        self.self_checks: dict[int, SelfCheck] = {}  # by epoch
         self._as_of: int | None = None
         self._epoch = 0
 
@@ -117,18 +132,32 @@ class MemoryStore:
                 written = snapshot(columns) | {"day": columns["day"], "version": versions}
                 self.add_rows([account.id], [len(versions)], written)
 
-    def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, int]:
-        """Of these accounts those with rows other than their stored events give, with the number of them."""
+    def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, Wrong]:
+        """Of these accounts those with rows other than their stored events give, and what is wrong with them."""
         right = MemoryStore()
         right._events = self._events
-        right.recompute(accounts, terms, first=0, as_of=as_of, epoch=0)
+        right.recompute([*self.stored(accounts)], terms, first=0, as_of=as_of, epoch=0)
         ours, theirs = self._shown(accounts), right._shown(accounts)
-        keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
-        return dict(Counter((seller, marketplace) for seller, marketplace, _ in keys))
+        found: dict[AccountId, list[list[Cell]]] = {}
+        for key in sorted(ours.keys() | theirs.keys()):
+            if cells := _cells(key[2], ours.get(key), theirs.get(key)):
+                found.setdefault(key[:2], []).append(cells)
+        return {account: _wrong(rows) for account, rows in found.items()}
 
     def _shown(self, accounts: Sequence[AccountId]) -> dict[Any, Event]:
         rows = {(row["seller_id"], row["marketplace_id"], row["day"]): row for row in self.seller_daily()}
         return {key: row for key, row in rows.items() if key[:2] in accounts}
+
+    def drop_rows(self, versions: Mapping[AccountId, int]) -> None:
+        """Of each account remove the rows of that version or a greater one, and those of days after the as-of day."""
+        last = self._as_of if self._as_of is not None else 0
+        for key, (version, _) in list(self._daily.items()):
+            if key[:2] in versions and (version >= versions[key[:2]] or key[2] > last):
+                del self._daily[key]
+
+    def strays(self) -> list[AccountId]:
+        """Accounts that have rows and no event."""
+        return sorted({key[:2] for key in self._daily} - self._of_partitions(1, (0,)).keys())
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
         """These columns of the rows of these accounts from day `first` on, values as `snapshot` gives them."""
@@ -238,6 +267,10 @@ class MemoryStore:
             key = change.seller_id, change.marketplace_id, change.alert_id
             _put(self._history, (*key, change.day, change.state), change.version, None if change.gone else change)
 
+    def add_self_check(self, check: SelfCheck) -> None:
+        """Note what came of holding rows against their events."""
+        self.self_checks[check.epoch] = check
+
     def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
         """Alerts in their latest state, of these accounts or of all."""
         return [alert for alert in _standing(self._alerts, accounts) if not only_firing or alert.state == "firing"]
@@ -279,6 +312,27 @@ class MemoryStore:
     def misplaced(self) -> dict[tuple[str, int, int], int]:
         """How many records were misplaced, by topic, partition and last offset of their batch."""
         return dict(self._misplaced)
+
+
+def _cells(day: str, stored: Event | None, right: Event | None) -> list[Cell]:
+    """Where two rows of a day differ."""
+    number = int(np.datetime64(day, "D").astype(int))
+    if stored is None or right is None:
+        told = ("missing", "there") if stored is None else ("there", "none")
+        return [Cell(number, "row", *told)]
+    names = [name for name in stored if stored[name] != right[name]]
+    return [Cell(number, name, _text(stored[name]), _text(right[name])) for name in names]
+
+
+def _wrong(rows: list[list[Cell]]) -> Wrong:
+    kinds = Counter(cells[0].stored if cells[0].column == "row" else "" for cells in rows)
+    examples = sorted(cell for cells in rows for cell in cells)[:CELLS_SHOWN]
+    count = sum(len(cells) for cells in rows if cells[0].column != "row")
+    return Wrong(kinds[""], kinds["missing"], kinds["there"], count, examples)
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _checksum(events: Iterable[_Stored]) -> int:

@@ -35,6 +35,7 @@ COMMANDS = {
     "sql": "Query the metrics, events and alerts.",
     "simulate": "Write a simulated marketplace's events to a file.",
     "rebuild": "Compute rows anew from the stored events.",
+    "verify": "Are the rows what the stored events give? Exits 1 when not.",
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "List alerts.",

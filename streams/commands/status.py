@@ -25,6 +25,10 @@ _NUMBERS = """SELECT (SELECT count() FROM account_marks FINAL) AS accounts,
         SELECT maxOrNull(event_time) AS last FROM stored_order_events
         UNION ALL SELECT maxOrNull(event_time) FROM stored_feedback_events
         UNION ALL SELECT maxOrNull(event_time) FROM stored_survey_events)) AS last_event_time"""
+# Once all accounts were verified and right, what was found before is mended.
+_CHECKS = """WITH greatest(now64(3) - INTERVAL 1 DAY,
+        (SELECT max(checked_at) FROM self_checks FINAL WHERE epoch = 0 AND differing = 0)) AS since
+    SELECT sum(rows) AS rows_checked, sumIf(differing, differed_at > since) AS rows_differing FROM self_checks FINAL"""
 _HELD = " is in use by "  # of a folder: then its holder is alive, and nobody else can look into it
 
 
@@ -45,7 +49,8 @@ def command(settings: "Settings", output: str) -> None:
 
     Wrong is: Kafka or the database cannot be reached; a topic is missing or not as the settings say; records wait
     and no worker runs; rows are behind their events and no worker brings them up to date; the as-of day stands still
-    although workers run. Lag alone is not: it tells how much is still to come. An embedded database that another
+    although workers run; a check found rows in the last day that are not what their events give, and no `verify` since
+    found all of them right. Lag alone is not: it tells how much is still to come. An embedded database that another
     process holds cannot be looked into.
 
     \b
@@ -102,6 +107,8 @@ def ask_database(settings: "Settings", report: Report) -> None:
             as_of = store.as_of()
             report.database["as_of"] = None if as_of is None else (EPOCH + timedelta(days=as_of)).date()
             report.database |= store.query_arrow(_NUMBERS).to_pylist()[0]
+            if store.query_arrow("EXISTS TABLE self_checks").to_pylist()[0]["result"]:  # no worker of ours ran yet
+                report.database |= store.query_arrow(_CHECKS).to_pylist()[0]
             report.database["accounts_behind"] = (
                 None if as_of is None else len(store.behind(as_of, settings.standard(judged=False)))
             )
@@ -121,6 +128,10 @@ def judge(report: Report, today: date) -> None:
     if not workers and behind:
         report.problems.append(
             f"accounts whose rows are behind their events: {behind}; a worker or replay restates them"
+        )
+    if differing := report.database.get("rows_differing"):
+        report.problems.append(
+            f"rows that a check found to be other than their events give: {differing}; `sellerpulse verify` tells which"
         )
     if workers and as_of is not None and as_of < today - timedelta(days=1):
         report.problems.append(f"the as-of day is still {as_of} although a worker runs")

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.codec import Codec
 from schemas.events import Topic
+from schemas.rows import SelfCheck
 from sink.store import Store
 from streams.core.metrics import METRICS
 
@@ -19,6 +20,9 @@ _AS_SHOWN = {"DateTime64(3, 'UTC')": "toUnixTimestamp64Milli({0})", "Nullable(Da
 
 class Tables(Protocol):
     """The readers of `tests.memory.MemoryStore`."""
+
+    @property
+    def self_checks(self) -> dict[int, SelfCheck]: ...
 
     def events(self, topic: Topic) -> list[Row]: ...
 
@@ -70,6 +74,13 @@ class ClickHouseTables:
             ["t", "p", "o", "n"], "SELECT topic, partition, last_offset, records FROM misplaced_records FINAL"
         )
         return {(row["t"], row["p"], row["o"]): row["n"] for row in rows}
+
+    @property
+    def self_checks(self) -> dict[int, SelfCheck]:
+        names = [*SelfCheck._fields]
+        shown = [f"toUnixTimestamp64Milli({name})" if name.endswith("_at") else name for name in names]
+        rows = self._rows(names, f"SELECT {', '.join(shown)} FROM self_checks FINAL")
+        return {row["epoch"]: SelfCheck(**row) for row in rows}
 
     def _rows(self, names: list[str], query: str) -> list[Row]:
         return [dict(zip(names, row, strict=True)) for row in self._store.client.query(query).result_rows]

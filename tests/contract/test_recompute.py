@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.events import MS_A_DAY
-from schemas.rows import Standard
+from schemas.rows import CELLS_SHOWN, Cell, Standard, Wrong
 from sink.store import Store
 from streams.core.metrics import METRICS, Terms, iso
 from tests.contract.conftest import Opening
@@ -123,13 +123,48 @@ def test_rows_are_read_back_as_they_were_computed(store: Store) -> None:
     assert first["positive_rate_30d"] != first["positive_rate_30d"]  # NaN
 
 
-def test_rows_that_are_not_what_the_events_give_are_found(store: Store) -> None:
+def test_rows_that_are_not_what_the_events_give_are_found_cell_by_cell(store: Store) -> None:
     events = [order("1"), order("2", event_time=NOON + MS_A_DAY), order("1", seller_id="A"), survey(seller_id="A")]
     put(store, *events)
     accounts, as_of = accounts_of(events), DAY + 3
-    assert store.differing(accounts, DEFAULT, as_of=as_of) == {("A", "M"): 4, ("S", "M"): 4}
+    absent = [Cell(day, "row", "missing", "there") for day in range(DAY, DAY + 4)]
+    missing = Wrong(0, 4, 0, 0, absent)
+    assert store.differing(accounts, DEFAULT, as_of=as_of) == {("A", "M"): missing, ("S", "M"): missing}
     store.recompute(accounts, DEFAULT, first=0, as_of=as_of, epoch=1)
     assert store.differing(accounts, DEFAULT, as_of=as_of) == {}
     put_rows(store, order("1"), order("2", event_time=NOON + 2 * MS_A_DAY), version=9 << 40, as_of=as_of)
-    assert store.differing(accounts, DEFAULT, as_of=as_of) == {("S", "M"): 3}
-    assert store.differing(accounts, Terms(short_days=2), as_of=as_of) == {("A", "M"): 2, ("S", "M"): 3}
+    (wrong,) = store.differing(accounts, DEFAULT, as_of=as_of).values()
+    assert wrong[:4] == (3, 0, 0, 3)
+    assert [cell[:2] for cell in wrong.examples] == [(DAY + n, "last_event_time") for n in (1, 2, 3)]
+    other = store.differing(accounts, Terms(short_days=2), as_of=as_of)
+    assert {key: of.rows for key, of in other.items()} == {("A", "M"): 2, ("S", "M"): 3}
+    assert other["A", "M"].examples == [Cell(day, "orders_30d", "1", "0") for day in (DAY + 2, DAY + 3)]
+
+
+def test_nulls_and_fractions_differ_too(store: Store) -> None:
+    put(store, feedback("1", rating=1))
+    put_rows(store, feedback("1", rating=3), version=1, as_of=DAY)
+    (wrong,) = store.differing([("S", "M")], DEFAULT, as_of=DAY).values()
+    assert Cell(DAY, "negative_30d", "0", "1") in wrong.examples
+    assert wrong.cells > len(wrong.examples) == CELLS_SHOWN
+    put_rows(store, order("1"), version=2, as_of=DAY)
+    (wrong,) = store.differing([("S", "M")], DEFAULT, as_of=DAY).values()
+    assert ("average_stars_30d", "null") in {(cell.column, cell.stored) for cell in wrong.examples}
+
+
+def test_surplus_rows_and_accounts_without_an_event_are_found(store: Store) -> None:
+    put(store, order("1", event_time=NOON + MS_A_DAY))
+    put_rows(store, order("1"), order("1", seller_id="stray"), as_of=DAY + 3)
+    assert store.strays() == [("stray", "M")]
+    found = store.differing([("S", "M"), ("stray", "M")], DEFAULT, as_of=DAY + 2)
+    assert {key: of.surplus for key, of in found.items()} == {("S", "M"): 2, ("stray", "M"): 4}
+    assert found["S", "M"].examples[0] == Cell(DAY, "row", "there", "none")
+
+
+def test_rows_that_outrank_a_version_or_are_of_days_to_come_are_dropped(store: Store, tables: Tables) -> None:
+    store.move_as_of(DAY + 1)
+    for seller, version in (("A", 5), ("B", 6), ("C", 6)):
+        put_rows(store, order(seller_id=seller), version=version, as_of=DAY + 2)
+    store.drop_rows({("A", "M"): 6, ("B", "M"): 6})
+    left = [(row["seller_id"], row["day"]) for row in tables.seller_daily()]
+    assert left == [("A", iso(DAY)), ("A", iso(DAY + 1)), *(("C", iso(day)) for day in range(DAY, DAY + 3))]

@@ -10,7 +10,7 @@ from aiokafka.partitioner import murmur2
 
 from schemas.codec import Accepted, Codec, digest_of
 from schemas.events import MS_A_DAY, TOPICS, Topic, check
-from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, Standard
+from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, SelfCheck, Standard
 from sink.store import Store
 from streams.accounts import restore
 from streams.core.calendar import Account, snapshot_columns
@@ -465,6 +465,14 @@ def test_a_refused_record_is_one_row_by_where_it_came_from(store: Store, tables:
         {name: nulls.get(value, value) if name in coordinates else value for name, value in row._asdict().items()}
         for row in REFUSED
     ]
+
+
+def test_of_the_checks_of_an_epoch_the_last_stands(store: Store, tables: Tables) -> None:
+    first, last = SelfCheck(3, NOON, 1, 2, 0, None), SelfCheck(3, NOON + 5, 2, 4, 1, NOON + 5)
+    other = SelfCheck(0, NOON, 9, 9, 0, None)
+    for each in (first, last, other):
+        store.add_self_check(each)
+    assert tables.self_checks == {0: other, 3: last}
 
 
 def test_misplaced_records_are_counted_once_a_batch(store: Store, tables: Tables) -> None:

@@ -286,6 +286,8 @@ TODAY = date(2025, 7, 1)
         ({"workers": 1, "lag": {}}, {"as_of": date(2025, 6, 29)}, "still 2025-06-29"),
         ({"workers": 1, "lag": {}}, {"as_of": date(2025, 6, 30)}, None),  # the day has just turned
         ({"workers": 1, "lag": {}}, {"as_of": None}, None),
+        ({"workers": 1, "lag": {}}, {"rows_checked": 9, "rows_differing": 0}, None),
+        ({"workers": 1, "lag": {}}, {"rows_checked": 9, "rows_differing": 3}, "other than their events give: 3"),
     ],
 )
 def test_status_tells_what_is_wrong(kafka: dict[str, Any], database: dict[str, Any], wrong: str | None) -> None:
