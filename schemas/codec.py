@@ -19,7 +19,8 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from schemas.binary import NotAvroError, reader_of
 from schemas.errors import Unavailable, reason_of
-from schemas.events import TOPICS, Refusal, Topic, account_key, check
+from schemas.events import RECORD_MAX, TOPICS, Refusal, Topic, account_key, check
+from schemas.finite import least_bytes
 from schemas.writer import UNUSUAL, writer_of
 
 SCHEMAS = Path(__file__).parent
@@ -92,6 +93,8 @@ class Codec:
         """An event of the right types, not yet held against `schemas.events.check`."""
         if not value:
             return Refusal("empty value", topic)
+        if len(value) > RECORD_MAX:  # what it becomes takes up to thirty times as much memory
+            return Refusal(f"a record over {RECORD_MAX} bytes", topic)
         head = value[:2]
         if head == SINGLE_OBJECT:
             version = self._by_fingerprint.get(value[2:10])
@@ -137,8 +140,11 @@ class Codec:
         return mark, self._version(schema["name"].rpartition(".")[2], schema, canonical)
 
     def _version(self, topic: Topic, schema: Any, canonical: str) -> _Version:
+        """Raises ValueError, among others, for a schema by which a record could be read without end."""
         is_newest = canonical == self._canonical[topic]
-        return _Version(topic, self._readers[topic] if is_newest else parse_schema(_physical(schema)), is_newest)
+        writer = self._readers[topic] if is_newest else parse_schema(_physical(schema))
+        least_bytes(writer)
+        return _Version(topic, writer, is_newest)
 
     def _by_registry(self, topic: Topic, value: bytes) -> _Version | Refusal:
         if self.registry is None:

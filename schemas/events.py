@@ -18,6 +18,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_2000_MS = 946_684_800_000
 YEAR_2201_MS = 7_289_654_400_000
 ID_LENGTH_MAX = 256
+RECORD_MAX = 1 << 20  # bytes; Kafka's own default: what is longer is refused
 
 ORDER_KINDS = frozenset(
     ("PLACED", "SHIPPED", "DELIVERED", "CANCELLED", "RETURNED", "CLAIM_OPENED", "CLAIM_DENIED", "CHARGEBACK")

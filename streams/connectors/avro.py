@@ -9,22 +9,41 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from fastavro import block_reader, parse_schema, schemaless_reader
 
 from schemas.errors import ConfigurationError, FileDamaged
-from schemas.events import Parsed, Refusal, from_json
-from streams.connectors.input import RECORD_KEPT, RECORD_MAX, Progress, Record, decompressed
+from schemas.events import RECORD_MAX, Parsed, Refusal, from_json
+from schemas.finite import least_bytes
+from streams.connectors.input import RECORD_KEPT, Progress, Record, decompressed
 from streams.core.privacy import mask_event
 
 MAGIC = b"Obj\x01"
+BLOCK_MAX = 16 << 20  # bytes; writers make blocks of some KB
 _CUT = "cut short or damaged in the middle of its Avro header or a block"
 _UNITS_A_MS = {
     f"{local}timestamp-{unit}": units
     for local in ("", "local-")
     for unit, units in (("micros", 1_000), ("nanos", 1_000_000))
 }
+
+
+class _Bounded:
+    """A file of which nobody reads more at once than `BLOCK_MAX`, whatever the lengths in it say.
+
+    The reader asks for as many bytes as a length says, and Python makes room for them before it reads.
+    """
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._content = content
+        self.tell = content.tell
+
+    def read(self, size: int) -> bytes:
+        """As a file's. Raises ValueError for too much."""
+        if not 0 <= size <= BLOCK_MAX:
+            raise ValueError(f"a length of {size} bytes")
+        return self._content.read(size)
 
 
 class _Block(NamedTuple):
@@ -48,7 +67,7 @@ def check_avro(path: Path) -> None:
     """
     with suppress(FileDamaged), decompressed(path) as (content, _):
         try:
-            _writer(block_reader(content))
+            _writer(block_reader(cast("BinaryIO", _Bounded(content))))
         except Exception as wrong:  # strangers' headers make the reader raise anything
             if content.read(1):
                 raise ConfigurationError(f"{path}: not a readable Avro container: {wrong}") from wrong
@@ -88,7 +107,7 @@ def read_avro(path: Path, progress: Progress) -> Iterator[Record]:
 def _blocks(path: Path) -> Iterator[tuple[_Writer, _Block]]:
     with decompressed(path) as (content, beneath):
         try:
-            blocks = block_reader(content)
+            blocks = block_reader(cast("BinaryIO", _Bounded(content)))
             writer = _writer(blocks)
             end = content.tell()
             for block in cast("Iterator[Any]", blocks):  # the type of a block leaves out its bytes
@@ -140,6 +159,7 @@ def _writer(container: Any) -> _Writer:
     if any(type(record) is not dict or record.get("type") != "record" for record in records):
         raise ValueError("its schema is no record")
     parsed: Any = parse_schema(_physical(schema))
+    least_bytes(parsed)
     names = [record["name"] for record in (parsed if isinstance(parsed, list) else [parsed])]
     finer = {
         name: {field["name"]: units for field in record["fields"] if (units := _units(field["type"]))}

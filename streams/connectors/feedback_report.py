@@ -13,8 +13,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.errors import ConfigurationError, FileDamaged
-from schemas.events import EPOCH, Parsed, Refusal, from_json
-from streams.connectors.input import BOM, RECORD_KEPT, RECORD_MAX, Record, chunks
+from schemas.events import EPOCH, RECORD_MAX, Parsed, Refusal, from_json
+from streams.connectors.input import BOM, RECORD_KEPT, Record, chunks
 from streams.connectors.report_dates import country_of, date_order, day_of
 from streams.core.privacy import mask_event
 

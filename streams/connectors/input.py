@@ -20,8 +20,7 @@ else:
     from backports import zstd
 
 BYTES_A_READ = 1 << 20
-RECORD_MAX = 1 << 20  # Kafka's own default: what is longer is refused
-RECORD_KEPT = 1 << 16  # of its bytes, for the dead-letter topic, which takes nothing longer either
+RECORD_KEPT = 1 << 16  # of the bytes of a record that is longer than any event, for the dead-letter topic
 BOM = b"\xef\xbb\xbf"
 
 Progress = Callable[[int], None]

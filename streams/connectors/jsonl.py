@@ -7,9 +7,9 @@ from pathlib import Path
 from orjson import JSONDecodeError, loads
 
 from schemas.errors import FileDamaged
-from schemas.events import Parsed, Refusal, from_json
+from schemas.events import RECORD_MAX, Parsed, Refusal, from_json
 from schemas.lines import from_line
-from streams.connectors.input import BOM, RECORD_KEPT, RECORD_MAX, Progress, Record, chunks
+from streams.connectors.input import BOM, RECORD_KEPT, Progress, Record, chunks
 from streams.core.privacy import mask_event
 
 _record: Callable[[tuple[Parsed, bytes, int]], Record] = partial(tuple.__new__, Record)  # in half the time

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.errors import ConfigurationError, FileDamaged
-from schemas.events import EPOCH, Parsed, Refusal, Topic, from_json
-from streams.connectors.input import BOM, RECORD_KEPT, RECORD_MAX, Progress, Record, decompressed, peek
+from schemas.events import EPOCH, RECORD_MAX, Parsed, Refusal, Topic, from_json
+from streams.connectors.input import BOM, RECORD_KEPT, Progress, Record, decompressed, peek
 from streams.core.privacy import mask_event
 
 MARKETPLACE, SOURCE = "olist-br", "olist"

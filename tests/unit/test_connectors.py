@@ -10,9 +10,9 @@ import pytest
 import zstandard
 
 from schemas.errors import ConfigurationError, FileDamaged
-from schemas.events import Parsed, Refusal, check
+from schemas.events import RECORD_MAX, Parsed, Refusal, check
 from streams.connectors.files import ReportOptions, find_sources
-from streams.connectors.input import RECORD_KEPT, RECORD_MAX
+from streams.connectors.input import RECORD_KEPT
 from tests.unit.sources import (
     MASKED,
     NOW_MS,
