@@ -41,6 +41,7 @@ class Pending:
     misplaced: Counter[Partition] = field(default_factory=Counter)
     offsets: dict[Partition, int] = field(default_factory=dict)
     refused: int = 0
+    bytes: int = 0  # of the records' values
 
     def __len__(self) -> int:
         return sum(map(len, self.events.values())) + len(self.outgoing) + len(self.rejected)

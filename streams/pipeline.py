@@ -37,6 +37,7 @@ from streams.refusals import Refusals
 log = logging.getLogger(__name__)
 
 FLUSH_EVENTS = 25_000  # enough for a flush; what waits beyond twice that holds the agents back
+FLUSH_BYTES = 32 << 20  # and as much of large records, whatever their number
 LINGER_S = 0.2  # what a flush waits for company: parts of a table are better few
 NEAR_EVENTS = 5_000  # fewer in a flush: the head of the topics is near
 FAR_EVENTS = 100_000  # more are waiting: no account is worth loading
@@ -74,14 +75,8 @@ class Pipeline:
         commit: Callable[[dict[Partition, int]], Awaitable[None]],
         judge: "Callable[[Pipeline, Written], Awaitable[None]]",
     ) -> None:
-        self.sink, self.tenure, self.clock, self.waiting, self.send, self.commit = (
-            sink,
-            tenure,
-            clock,
-            waiting,
-            send,
-            commit,
-        )
+        self.sink, self.tenure, self.clock, self.waiting = sink, tenure, clock, waiting
+        self.send, self.commit = send, commit
         self.rows = Follower(
             sink, terms_of, tenure=tenure, standard=standard, as_of=as_of, hot_bytes=hot_bytes, call=self.call,
             judge=lambda written: judge(self, written),
@@ -160,9 +155,11 @@ class Pipeline:
         if not self._work.is_set():
             self._came = self._time()
             self._work.set()
-        if len(self._pending) >= FLUSH_EVENTS:
+        self._pending.bytes += sum(len(record.value) for record in records if record.value)
+        flushes = max(len(self._pending) / FLUSH_EVENTS, self._pending.bytes / FLUSH_BYTES)
+        if flushes >= 1:
             self._full.set()
-        if len(self._pending) >= 2 * FLUSH_EVENTS:
+        if flushes >= 2:
             self._room.clear()
 
     # --- flushes -----------------------------------------------------------------------------------------

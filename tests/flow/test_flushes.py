@@ -13,7 +13,7 @@ from schemas.events import MS_A_DAY, TOPICS
 from streams.core.calendar import BYTES_AN_ACCOUNT, BYTES_AN_EVENT
 from streams.following import HEAT_EVENTS
 from streams.intake import Outgoing
-from streams.pipeline import FAR_EVENTS, FLUSH_EVENTS, NEAR_EVENTS, ROWS_EVERY_S
+from streams.pipeline import FAR_EVENTS, FLUSH_BYTES, FLUSH_EVENTS, NEAR_EVENTS, ROWS_EVERY_S
 from streams.refusals import NO_LIMIT
 from tests.flow.driver import CODEC, Record, Worker, World, play, settle
 from tests.flow.test_pipeline import standing
@@ -334,10 +334,10 @@ def waiting_takes(worker: Worker) -> list[str]:
     return [name for name, task in worker._tasks.items() if name.startswith("take") and not task.done()]
 
 
-async def with_too_much_waiting() -> tuple[World, Worker]:
+async def with_too_much_waiting(letters: int = 2 * FLUSH_EVENTS, size: int = 0) -> tuple[World, Worker]:
     """A worker to which as many dead letters came as may wait for a flush, then an order."""
     world, worker = await begun()
-    world.log.records["orders.dlq", 0] += [Record(None, None, (), n, 0) for n in range(2 * FLUSH_EVENTS)]
+    world.log.records["orders.dlq", 0] += [Record(None, bytes(size), (), n, 0) for n in range(letters)]
     worker.take_all()
     await settle()
     assert waiting_takes(worker) == []
@@ -348,9 +348,10 @@ async def with_too_much_waiting() -> tuple[World, Worker]:
     return world, worker
 
 
-def test_agents_wait_while_too_much_waits_for_a_flush() -> None:
+@pytest.mark.parametrize("letters, size", [(2 * FLUSH_EVENTS, 0), (64, FLUSH_BYTES // 32)], ids=["many", "large"])
+def test_agents_wait_while_too_much_waits_for_a_flush(letters: int, size: int) -> None:
     async def drama() -> None:
-        world, worker = await with_too_much_waiting()
+        world, worker = await with_too_much_waiting(letters, size)
         worker.flush()
         await settle()
         assert waiting_takes(worker) == []

@@ -40,6 +40,7 @@ ALERTS = """
     UNION ALL SELECT 'change', toString(tuple(* EXCEPT (changed_at))) FROM alert_history"""
 
 PARTITIONS = 4
+LARGEST_BYTES = 16 << 20  # that a producer of ours sends; a topic may take less
 DLQ = tuple(f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC))
 Partition = tuple[str, int]
 
@@ -310,7 +311,8 @@ class Place:
 
     def produce(self, records: Iterable[Sent], partitioner: str = "murmur2_random") -> list[Message]:
         """Send records; what Kafka made of them, in their order."""
-        producer = Producer({"bootstrap.servers": self.kafka, "partitioner": partitioner})
+        config: dict[str, Any] = {"message.max.bytes": LARGEST_BYTES, "partitioner": partitioner}
+        producer = Producer({"bootstrap.servers": self.kafka} | config)
         reports: dict[int, Message] = {}
 
         def report(number: int, error: KafkaError | None, message: Message) -> None:
