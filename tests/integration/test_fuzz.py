@@ -46,11 +46,6 @@ def _take(admin: AdminClient, operation: AlterConfigOpType) -> None:
         altered.result(10)
 
 
-def _without_limit(ground: Ground) -> list[str]:
-    """The flag by which most of the records may be refused, as far as workers have one."""
-    return ["--dlq-limit", "1"] if "--dlq-limit" in succeed(ground.folder, "worker", "--help") else []
-
-
 def test_every_fuzzed_record_is_stored_or_a_dead_letter_with_a_reason(ground: Ground) -> None:
     place, fuzzed, now_ms = ground.place("fuzz"), list(corpus()), time.time_ns() // 1_000_000
     found = [CODEC.accept(one.topic, one.key, one.value, now_ms) for one in fuzzed]
@@ -58,7 +53,7 @@ def test_every_fuzzed_record_is_stored_or_a_dead_letter_with_a_reason(ground: Gr
     reasons = {
         _place_of(report): of.reason for report, of in zip(reports, found, strict=True) if isinstance(of, Refusal)
     }
-    with place.worker(*_without_limit(ground)) as worker:
+    with place.worker("--dlq-limit", "1") as worker:
         wait_until(lambda: place.committed() != place.begin, 60, "a worker that has begun", worker)
         wait_until(lambda: not place.left(), 60, "drained", worker)
         spans = {(name, 0): (place.begin[name, 0], place.ends()[name, 0]) for name in DLQ}
