@@ -37,6 +37,10 @@ kafka: ## a real one-node Kafka on 127.0.0.1:9092, in the foreground
 bench: .venv/.dev ## side by side against peers
 	$(BIN)/python -m bench
 
+.PHONY: chaos
+chaos: .venv/.dev ## kills and other faults under load, over half an hour: what was lost, as a table
+	$(BIN)/python -m tests.chaos
+
 .PHONY: constraints
 constraints: install ## resolve the pins anew, for every Python we support
 	$(PIP) uv
