@@ -1,6 +1,7 @@
 """Kills: workers that end as by kill -9 at a failpoint or at any moment, and replays that do."""
 
 import os
+import platform
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ KILLED_WITHIN_S = 120.0
 A_KILL_S = 10.0  # a dead worker is taken for one for so long, and keeps the others waiting
 ANY_MOMENT = "any moment"
 MOMENTS_S = (0.3, 6.0)
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")  # Debian's
 OF_WORKERS = (*(point for point in get_args(Failpoint) if point != "fed"), ANY_MOMENT)
 
 Armed = tuple[dict[str, str], float]  # environment of a worker to come, and after how many seconds it is killed

@@ -1,0 +1,63 @@
+"""The short form of `make chaos`: kills everywhere and the faults that have found something, once each."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.faults import FAULTS, Stage
+from tests.chaos.kills import ANY_MOMENT, FAKETIME, OF_WORKERS, kill_replays, kill_workers
+from tests.chaos.scene import Outcome
+from tests.chaos.stream import make
+from tests.integration.broker import Broker
+from tests.integration.program import Ground
+
+SEED, EVENTS, KILLS, SCALE = 1, 4_000, 12, 0.15
+
+
+@pytest.fixture(scope="module")
+def stage(ground: Ground, kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """A stream, and the tables of a clean run."""
+    stream = make(tmp_path_factory.mktemp("chaos"), events=EVENTS, seed=SEED)
+    return Stage(ground, kafka, stream, SEED, SCALE)
+
+
+def need(there: bool, what: str) -> None:
+    """Skip where a user lacks what CI has."""
+    if not there:
+        assert "SELLERPULSE_CI" not in os.environ, f"needs {what}"
+        pytest.skip(f"needs {what}")
+
+
+def held(outcome: Outcome) -> None:
+    """The guarantee held."""
+    assert outcome.is_good, outcome
+
+
+def test_workers_killed_at_every_failpoint_and_any_moment_lose_and_double_nothing(stage: Stage) -> None:
+    need(FAKETIME.exists(), "libfaketime, for days that turn (Debian: faketime)")
+    outcome = kill_workers(stage.ground, stage.stream, OF_WORKERS, KILLS, SEED)
+    held(outcome)
+    assert outcome.kills >= KILLS
+
+
+@pytest.mark.parametrize("point, kills", [("fed", 1), (ANY_MOMENT, 3)])
+def test_a_replay_killed_and_started_again_ends_as_a_clean_one(
+    stage: Stage, tmp_path: Path, point: str, kills: int
+) -> None:
+    held(kill_replays(tmp_path, stage.stream, point, kills, SEED))
+
+
+def test_a_worker_that_sleeps_through_losing_its_partitions_changes_nothing_when_it_wakes(stage: Stage) -> None:
+    held(faults.asleep(stage))
+
+
+@pytest.mark.parametrize("fault", ["clickhouse-500s", "clickhouse-forgets"])
+def test_a_database_that_fails_is_waited_for(stage: Stage, fault: str) -> None:
+    held(FAULTS[fault](stage))
+
+
+def test_a_full_disk_under_the_database_loses_nothing(stage: Stage) -> None:
+    need(os.geteuid() == 0, "root, to make a small disk")
+    held(faults.disk_full_under_database(stage))
