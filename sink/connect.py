@@ -66,7 +66,7 @@ def connect(url: str, *, create: bool = True, login: Login = Login()) -> Store:
 
 def _settle(client: Client, place: str, create: bool) -> None:
     if create:
-        migrate(client)
+        migrate(client, place=place)
     elif not client.command(_IS_OURS):
         raise ConfigurationError(f"{place} is no Sellerpulse database")
 
@@ -92,6 +92,26 @@ class _Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}/{self.database}"
+
+
+def folder_of(url: str) -> Path:
+    """The folder of an embedded database: this is its path, or the address at which it is served on this machine.
+
+    Raises ConfigurationError for another server.
+    """
+    address = _address(url)
+    if address is None:
+        return Path(url).expanduser()
+    if address.host in _LOOPBACK:
+        store = connect(url, create=False)
+        try:
+            with _one_line(str(address)):
+                folder = Path(str(store.client.command("SELECT path FROM system.disks WHERE name = 'default'")))
+        finally:
+            store.close()
+        if (folder / MARKER).is_file():
+            return folder
+    raise ConfigurationError(f"{address} is no folder of this machine: use its server's own BACKUP and RESTORE")
 
 
 def is_server(url: str) -> bool:

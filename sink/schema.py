@@ -1,29 +1,73 @@
-"""Applies the DDL: each numbered file of `sink/ddl` once, in order, noted in `schema_versions`."""
+"""Brings a database to this program's schema: the numbered files of `sink/ddl`, and a column for every metric.
+
+A file is applied once, in order, and then noted in `schema_versions`. A later one may alter tables, and changes a view
+by saying it anew. Every statement may be repeated: interrupted between any two, or run by two at once, all of it can be
+run again. No stored row is touched.
+"""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from streams.core.metrics import METRICS
+from schemas.errors import ConfigurationError
+from streams.core.metrics import METRICS, Metric
 
 DDL = Path(__file__).parent / "ddl"
 _VERSIONS = """CREATE TABLE IF NOT EXISTS schema_versions (
     name String COMMENT 'A file of sink/ddl',
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When all of it was applied'
 ) ENGINE = ReplacingMergeTree ORDER BY name COMMENT 'The DDL that this database has'"""
+_VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW (\w+)")
+_REPEATABLE = (
+    (re.compile(r"^CREATE TABLE (?!IF )"), "CREATE TABLE IF NOT EXISTS "),
+    (re.compile(r"\bADD COLUMN (?!IF )"), "ADD COLUMN IF NOT EXISTS "),
+    (re.compile(r"\bDROP (COLUMN|TABLE|VIEW) (?!IF )"), r"DROP \1 IF EXISTS "),
+)
 
 
-def migrate(client: Client) -> None:
-    """Bring the database to the newest schema. Interrupted or run by two at once, it can be run again."""
+def migrate(client: Client, *, place: str = "the database", ddl: Path = DDL) -> None:
+    """Bring the database to the schema of these files and of the catalogue.
+
+    Raises ConfigurationError, and changes nothing, if a newer program had it.
+    """
     client.command(_VERSIONS)
-    applied = {row[0] for row in client.query("SELECT name FROM schema_versions").result_rows}
-    for path in sorted(DDL.glob("*.sql")):
-        if path.name not in applied:
-            for statement in _statements(path):
-                client.command(_rendered(client, statement))
-            client.insert("schema_versions", [[path.name]], column_names=["name"])
+    applied = [row[0] for row in client.query("SELECT name FROM schema_versions").result_rows]
+    refuse_newer(place, applied, ddl)
+    files = {path.name: _statements(path) for path in sorted(ddl.glob("*.sql"))}
+    latest = {name[1]: statement for file in files.values() for statement in file if (name := _VIEW.match(statement))}
+    _add_metrics(client)  # first, since views may be waiting for them
+    for file, statements in files.items():
+        if file not in applied:
+            for statement in statements:
+                client.command(_rendered(client, statement, replace=statement in latest.values()))
+            client.insert("schema_versions", [[file]], column_names=["name"])
+    for view, statement in latest.items():
+        if "{metric_names}" in statement and _metrics_missing(client, view):
+            client.command(_rendered(client, statement, replace=True))
+
+
+def refuse_newer(place: str, applied: Iterable[str], ddl: Path = DDL) -> None:
+    """Raises ConfigurationError if one of the files that were applied there is none of ours."""
+    if unknown := sorted({*applied} - {path.name for path in ddl.glob("*.sql")}):
+        raise ConfigurationError(
+            f"{place} is of a newer sellerpulse, which this one does not know: it has {unknown[-1]}"
+        )
+
+
+def _add_metrics(client: Client) -> None:
+    """Columns of metrics that are newer than the table. They are right when the rows have been computed anew."""
+    for metric in _metrics_missing(client, "stored_seller_daily"):
+        client.command(f"ALTER TABLE stored_seller_daily ADD COLUMN IF NOT EXISTS {_column(metric)}")
+
+
+def _metrics_missing(client: Client, table: str) -> list[Metric]:
+    """The metrics that have no column in a table or view; none if that does not exist."""
+    query = "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+    columns = {row[0] for row in client.query(query, parameters={"table": table}).result_rows}
+    return [metric for metric in METRICS if columns and metric.name not in columns]
 
 
 def _statements(path: Path) -> list[str]:
@@ -31,12 +75,18 @@ def _statements(path: Path) -> list[str]:
     return [statement.strip() for statement in text.split(";\n") if statement.strip()]
 
 
-def _rendered(client: Client, statement: str) -> str:
-    metrics = ",\n    ".join(f"{m.name} {m.type} COMMENT {_quoted(f'{m.formula} [{m.unit}]')}" for m in METRICS)
-    statement = statement.rstrip(";").replace("{metrics}", metrics)
-    statement = statement.replace("{metric_names}", ", ".join(metric.name for metric in METRICS))
-    statement = re.sub(r"^CREATE (TABLE|VIEW) ", r"CREATE \1 IF NOT EXISTS ", statement)
-    return re.sub(r"\{like (\w+)\}", lambda found: _view_columns(client, statement, found[1]), statement)
+def _rendered(client: Client, statement: str, *, replace: bool) -> str:
+    """The statement as it can be repeated. A view takes its predecessor's place only if no later file says it anew."""
+    text = statement.rstrip(";").replace("{metrics}", ",\n    ".join(map(_column, METRICS)))
+    text = text.replace("{metric_names}", ", ".join(metric.name for metric in METRICS))
+    text = _VIEW.sub(r"CREATE OR REPLACE VIEW \1" if replace else r"CREATE VIEW IF NOT EXISTS \1", text)
+    for pattern, repeatable in _REPEATABLE:
+        text = pattern.sub(repeatable, text)
+    return re.sub(r"\{like (\w+)\}", lambda found: _view_columns(client, text, found[1]), text)
+
+
+def _column(metric: Metric) -> str:
+    return f"{metric.name} {metric.type} COMMENT {_quoted(f'{metric.formula} [{metric.unit}]')}"
 
 
 def _view_columns(client: Client, statement: str, table: str) -> str:

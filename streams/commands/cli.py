@@ -40,6 +40,8 @@ COMMANDS = {
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "List alerts.",
     "dlq": "Records that were refused: list, show, replay, drop.",
+    "backup": "Copy an embedded database, also while it is at work.",
+    "restore": "Make an embedded database of a backup.",
     "status": "Is everything well? Exits 1 when something is wrong.",
 }
 
@@ -63,10 +65,16 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def version() -> str:
+    """The program's."""
+    with contextlib.suppress(metadata.PackageNotFoundError):  # a checkout that was never installed
+        return metadata.version("sellerpulse")
+    return "unknown"
+
+
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        with contextlib.suppress(metadata.PackageNotFoundError):  # a checkout that was never installed
-            click.echo(f"sellerpulse {metadata.version('sellerpulse')}")
+        click.echo(f"sellerpulse {version()}")
         ctx.exit()
 
 
