@@ -52,9 +52,7 @@ def migrate(client: Client, *, place: str = "the database", ddl: Path = DDL) -> 
 def refuse_newer(place: str, applied: Iterable[str], ddl: Path = DDL) -> None:
     """Raises ConfigurationError if one of the files that were applied there is none of ours."""
     if unknown := sorted({*applied} - {path.name for path in ddl.glob("*.sql")}):
-        raise ConfigurationError(
-            f"{place} is of a newer sellerpulse, which this one does not know: it has {unknown[-1]}"
-        )
+        raise ConfigurationError(f"{place} was written by a newer sellerpulse than this one: it has {unknown[-1]}")
 
 
 def _add_metrics(client: Client) -> None:
