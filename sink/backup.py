@@ -82,7 +82,7 @@ def restore(source: Path, folder: Path) -> Manifest:
     for contents in manifest.databases.values():
         refuse_newer(str(source), contents.schema)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ConfigurationError(f"{folder} is not an empty folder: a database is restored to one of its own")
+        raise ConfigurationError(f"{folder} is not empty: give the name of a new folder")
     with _in_the_making(folder) as partial:
         copy_tree(source / DATA, partial, shutil.copy)
         if _contents(partial) != manifest.databases:
@@ -91,12 +91,12 @@ def restore(source: Path, folder: Path) -> Manifest:
 
 
 def _manifest(source: Path) -> Manifest:
+    if not (source / MANIFEST).is_file():
+        raise ConfigurationError(f"{source} is no backup: it has no {MANIFEST}")
     try:
         return decode((source / MANIFEST).read_bytes(), type=Manifest)
-    except OSError as failed:
-        raise ConfigurationError(f"{source} is no backup: {MANIFEST} cannot be read: {failed.strerror}") from failed
-    except MsgspecError as wrong:
-        raise ConfigurationError(f"{source} is no backup that this program can read: {MANIFEST}: {wrong}") from wrong
+    except (MsgspecError, UnicodeDecodeError) as wrong:
+        raise ConfigurationError(f"{source} is no backup of ours: {MANIFEST}: {wrong}") from wrong
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def folder_of(url: str) -> Path:
             store.close()
         if (folder / MARKER).is_file():
             return folder
-    raise ConfigurationError(f"{address} is no folder of this machine: use its server's own BACKUP and RESTORE")
+    raise ConfigurationError(f"{address} is no folder of this machine: a server has its own BACKUP")
 
 
 def is_server(url: str) -> bool:

@@ -39,7 +39,7 @@ def command(settings: "Settings", source: Path) -> None:
     from sink.connect import is_server
 
     if is_server(settings.clickhouse.url):
-        raise ConfigurationError("restore makes a folder: give --db DIR (a ClickHouse server has its own RESTORE)")
+        raise ConfigurationError("restore makes a folder: give --db DIR; a server has its own RESTORE")
     started = perf_counter()
     folder = Path(settings.clickhouse.url).expanduser()
     made = restore(source.resolve(), folder.resolve())

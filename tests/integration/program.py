@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -25,7 +27,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from schemas.events import TOPICS, UNKNOWN_TOPIC
+from schemas.codec import Codec
+from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic
 
 SELLERPULSE = (str(Path(sys.executable).with_name("sellerpulse")),)
 FAUST = (str(Path(sys.executable).with_name("faust")),)
@@ -55,6 +58,7 @@ EVERY = [*every_partition(), *(("alerts", p) for p in range(PARTITIONS))]
 Headers = list[tuple[str, str | bytes | None]]
 Sent = tuple[str, bytes | None, bytes | None, Headers]  # topic, key, value, headers
 T = TypeVar("T")
+_CODEC = Codec()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -178,6 +182,10 @@ class Database:
         if self._program is not None:
             self._program.kill()
 
+    def client(self) -> Client:
+        """A client of the database that every folder has; for what a command of its own would take too long to ask."""
+        return clickhouse_connect.get_client(host="127.0.0.1", port=int(self._port), database="sellerpulse")
+
     def url(self, name: str) -> str:
         """The address of a database in it."""
         return f"http://127.0.0.1:{self._port}/{name}"
@@ -221,6 +229,25 @@ class Webhook:
         self._server.server_close()
 
 
+Identity = tuple[str, ...]
+IDS = """SELECT 'orders' AS topic, seller_id, marketplace_id, order_id AS subject, event_id FROM order_events
+    UNION ALL SELECT 'feedback', seller_id, marketplace_id, order_id, event_id FROM feedback_events
+    UNION ALL SELECT 'surveys', seller_id, marketplace_id, conversation_id, event_id FROM survey_events"""
+
+
+def stored(db: str | Path) -> set[Identity]:
+    """The events of a database, by what tells them apart."""
+    return {tuple(json.loads(line).values()) for line in sql(db, IDS).splitlines()}
+
+
+def identity(record: Message) -> Identity:
+    """What tells an event on a topic apart."""
+    decoded = _CODEC.decode(cast("Topic", record.topic()), record.value())
+    event: Mapping[str, Any] = decoded.event  # type: ignore[union-attr]  # no refusal: it was simulated
+    subject = event["conversation_id" if decoded.topic == "surveys" else "order_id"]
+    return str(decoded.topic), event["seller_id"], event["marketplace_id"], subject, event["event_id"]
+
+
 # --- what is on the topics -----------------------------------------------------------------------------------
 
 
@@ -248,11 +275,15 @@ class Place:
         """Let the group begin where the topics end now; False if the broker, just started, is not ready for that."""
         try:
             self.begin.update(self.ends())
-            offsets = [TopicPartition(*at, end) for at, end in self.begin.items()]
-            self._consumer.commit(offsets=offsets, asynchronous=False)
+            self.rewind()
             return self.committed() == self.begin
         except KafkaException:
             return False
+
+    def rewind(self) -> None:
+        """Let the group, which has no worker, begin once more where it did."""
+        offsets = [TopicPartition(*at, begin) for at, begin in self.begin.items()]
+        self._consumer.commit(offsets=offsets, asynchronous=False)
 
     def committed(self) -> dict[Partition, int]:
         """The group's next offsets. (The admin client can crash on this: librdkafka issue 5040.)"""

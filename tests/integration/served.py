@@ -18,6 +18,14 @@ from clickhouse_connect.driver.client import Client
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {**os.environ, "TZ": "America/New_York"}  # a host whose zone is not the data's
 
+OPENED = """
+import sys
+from sink.embedded import open_embedded
+client = open_embedded(sys.argv[1])
+print(client.command(sys.argv[2]))
+client.close()
+"""
+
 
 @dataclass
 class Served:

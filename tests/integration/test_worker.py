@@ -36,7 +36,9 @@ from tests.integration.program import (
     Sent,
     Webhook,
     assert_same,
+    identity,
     sql,
+    stored,
     succeed,
     wait_until,
 )
@@ -46,9 +48,6 @@ SELLERS, DAYS, SIMULATED = 30, 90, 200_000
 FEW_SELLERS, FEW_DAYS, FEW_SIMULATED = 10, 60, 5_000
 LAST_DAY = "2025-06-30"  # of what is simulated; live rows go on to today
 UP_TO_THEN = f" WHERE day <= '{LAST_DAY}'"
-IDS = """SELECT 'orders' AS topic, seller_id, marketplace_id, order_id AS subject, event_id FROM order_events
-    UNION ALL SELECT 'feedback', seller_id, marketplace_id, order_id, event_id FROM feedback_events
-    UNION ALL SELECT 'surveys', seller_id, marketplace_id, conversation_id, event_id FROM survey_events"""
 
 Coordinates = tuple[str, int, int]  # topic, partition, offset
 Tables = tuple[str, str]  # rows of seller_daily, and events, as `sql` gives them
@@ -160,14 +159,14 @@ def killed(ground: Ground, alone: dict[str, Program], much: Input) -> Killed:
         wait_until(lambda: place.progress([*lost]), 60, "something done", *workers)
         victim.kill()
         since, committed = time.monotonic(), place.committed()
-        stored = {tuple(row.values()) for row in place.ask(IDS)}
+        durable = stored(place.db)
         wait_until(lambda: place.shared_by(1), 30, "everything at one worker", other)
         taken_over_s = time.monotonic() - since
         assert ingest.ended(60) == 0, ingest.log()
         left_over = sum(end - committed[at] for at, end in place.ends().items() if at in lost)
         _become(place, much.replayed.result(), 90, other)
         assert other.stop() == 0, other.log()  # or it would answer for the tests to come
-    return Killed(place, shared, lost, committed, stored, taken_over_s, left_over)
+    return Killed(place, shared, lost, committed, durable, taken_over_s, left_over)
 
 
 def _partitions(worker: Program) -> list[int]:
@@ -191,7 +190,7 @@ def test_a_killed_worker_is_taken_over_within_fifteen_seconds(killed: Killed) ->
 
 def test_no_offset_is_committed_before_its_event_is_stored(killed: Killed) -> None:
     events = {at: (killed.place.begin[at], end) for at, end in killed.committed.items() if at[0] in TOPICS}
-    done = {_identity(record) for record in killed.place.records(events)}
+    done = {identity(record) for record in killed.place.records(events)}
     assert len(done) == sum(end - begin for begin, end in events.values()) > 0
     assert done <= killed.stored
 
@@ -209,13 +208,6 @@ def test_live_rows_are_dense_up_to_today(killed: Killed) -> None:
     (found,) = killed.place.ask(query)
     assert (found["gaps"], found["short"]) == (0, 0)
     assert found["accounts"] > SELLERS
-
-
-def _identity(record: Message) -> tuple[str, ...]:
-    decoded = CODEC.decode(cast("Topic", record.topic()), record.value())
-    event: Mapping[str, Any] = decoded.event  # type: ignore[union-attr]  # no refusal: it was simulated
-    subject = event["conversation_id" if decoded.topic == "surveys" else "order_id"]
-    return str(decoded.topic), event["seller_id"], event["marketplace_id"], subject, event["event_id"]
 
 
 # --- stops and outages ---------------------------------------------------------------------------------------
