@@ -25,9 +25,9 @@ def command(settings: "Settings", source: Path) -> None:
     Interrupted, it leaves no database but a folder named DB.partial: remove that and run it again. A backup by an
     older version is brought to this one's tables when it is next worked on; one by a newer version is refused.
 
-    What Kafka brought after the backup is not in it. With the workers stopped, set their group back, to before what
-    they had not stored when the backup began; with --to-earliest to all that Kafka still has, which is always right:
-    what is read again changes nothing.
+    What Kafka brought after the backup is not in it, and workers do not read it again by themselves: before one starts
+    here, set their group back, with all of its workers stopped, or give it another name (kafka.group), which begins at
+    the earliest that Kafka has. What is read again changes no table.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def command(settings: "Settings", source: Path) -> None:
         click.echo(f"{name}: {held.summary()}")
     click.echo(f"{folder} is as it was at {made.moment()}; {perf_counter() - started:.1f} s")
     click.echo(
-        f"Kafka's events since then are not in it: before a worker starts, set its group back, as in\n"
+        "What Kafka brought since is not in it. Before a worker starts here, give it another kafka.group, or set this back:\n"
         f"  kafka-consumer-groups.sh --bootstrap-server {settings.kafka.bootstrap} --group {settings.kafka.group}"
         " --all-topics --reset-offsets --to-earliest --execute"
     )
