@@ -47,7 +47,7 @@ def command(settings: "Settings", source: Path) -> None:
         click.echo(f"{name}: {held.summary()}")
     click.echo(f"{folder} is as it was at {made.moment()}; {perf_counter() - started:.1f} s")
     click.echo(
-        "What Kafka brought since is not in it. Before a worker starts here, give it another kafka.group, or set this back:\n"
+        "What Kafka brought since is not in it. Before a worker starts, give it another kafka.group or set this back:\n"
         f"  kafka-consumer-groups.sh --bootstrap-server {settings.kafka.bootstrap} --group {settings.kafka.group}"
         " --all-topics --reset-offsets --to-earliest --execute"
     )

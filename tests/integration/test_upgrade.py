@@ -43,10 +43,10 @@ class Killed(Exception):
 
 
 class Mortal:
-    """A client that does so many statements that write, and no more."""
+    """A client that does so many statements that write, and no more; before the last one something else happens."""
 
-    def __init__(self, client: Client, statements: int) -> None:
-        self._client, self._left = client, statements
+    def __init__(self, client: Client, statements: int, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self._client, self._left, self._meanwhile = client, statements, meanwhile
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
@@ -56,6 +56,8 @@ class Mortal:
         def until_killed(*words: Any, **named: Any) -> Any:
             if self._left == 0:
                 raise Killed
+            if self._left == 1:
+                self._meanwhile()
             self._left -= 1
             return call(*words, **named)
 
@@ -81,13 +83,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
+@pytest.fixture(scope="module")
+def numbers() -> Iterator[int]:
+    """For names that nobody has yet."""
+    return count()
+
+
 @pytest.fixture
-def old(server: Served, request: pytest.FixtureRequest) -> Iterator[Callable[[], Client]]:
+def old(server: Served, numbers: Iterator[int]) -> Iterator[Callable[[], Client]]:
     """Makes databases with all that the replay wrote, of a program that knew one metric less."""
     clients: list[Client] = []
 
     def make() -> Client:
-        name = f"{request.node.name}_{len(clients)}"
+        name = f"old_{next(numbers)}"
         client = connect(f"{server.url}/{name}").client
         clients.append(client)
         for table in stored(client):
@@ -169,6 +177,19 @@ def test_two_programs_upgrade_at_once(old: Callable[[], Client], later: Path, se
     with server.client(database=name) as other, ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(migrate, each, ddl=later) for each in (client, other)]:
             done.result()
+    assert_upgraded(client, before, later)
+
+
+@pytest.mark.parametrize("statements", [3, 5, 7])
+def test_one_that_is_overtaken_and_then_killed_undoes_nothing(
+    old: Callable[[], Client], later: Path, server: Served, statements: int
+) -> None:
+    client = old()
+    before = everything(client)
+    with server.client(database=client.command("SELECT currentDatabase()")) as other:
+        mortal = Mortal(client, statements, meanwhile=lambda: migrate(other, ddl=later))
+        with pytest.raises(Killed):
+            migrate(cast("Client", mortal), ddl=later)
     assert_upgraded(client, before, later)
 
 
