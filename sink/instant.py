@@ -7,7 +7,7 @@ folder at that instant, which the engine, and everybody who writes through it, i
 - the engine writes a part of a table under another name, renames it into place before it answers the insert, and never
   changes it again; merging makes a new part, and leaves those that it replaces in place for eight minutes;
 - parts are named for the inserts whose rows they hold. When two listings of all tables, one right after the other,
-  end with the same inserts, there was none in between, and so an instant of which the second tells all rows;
+  tell of the same inserts, there was none in between, and so an instant of which the second tells all rows;
 - the listed parts can be copied at leisure. If one is gone before its turn, the folder is listed anew, and what the
   copy has already is not copied again.
 """
@@ -69,7 +69,7 @@ def _at_an_instant(folder: Path) -> tuple[set[_Part], dict[str, bytes]]:
             tables = [str(table.relative_to(folder)) for table in folder.glob("store/*/*")]
             once, again = ([os.listdir(folder / table) for table in tables] for _ in range(2))  # noqa: PTH208  # quick
             parts = _active(tables, again)
-            if _ends(parts) == _ends(_active(tables, once)):
+            if _blocks(parts) == _blocks(_active(tables, once)):
                 return parts, dict(_files(folder, tables))
 
 
@@ -87,9 +87,18 @@ def _active(tables: Sequence[str], listed: Sequence[Iterable[str]]) -> set[_Part
     return set(active)
 
 
-def _ends(parts: Iterable[_Part]) -> dict[tuple[str, str], int]:
-    """The last block of every table, or partition of one: the same as long as nothing is inserted."""
-    return {(part.table, part.partition): -part.minus_last for part in sorted(parts)}
+def _blocks(parts: Iterable[_Part]) -> list[tuple[str, str, int, int]]:
+    """The inserts whose rows there are, as ranges of blocks: the same whatever was merged.
+
+    Their last one would not do: of two inserts at once the earlier may come into place later.
+    """
+    ranges: list[tuple[str, str, int, int]] = []
+    for part in sorted(parts):
+        if ranges and ranges[-1][:2] == part[:2] and ranges[-1][3] + 1 == part.first:
+            ranges[-1] = (*ranges[-1][:3], -part.minus_last)
+        else:
+            ranges.append((part.table, part.partition, part.first, -part.minus_last))
+    return ranges
 
 
 def _files(folder: Path, tables: Iterable[str]) -> Iterator[tuple[str, bytes]]:
