@@ -94,16 +94,16 @@ class _Address:
         return f"{self.scheme}://{host}:{self.port}/{self.database}"
 
 
-def folder_of(url: str) -> Path:
+def folder_of(url: str, login: Login) -> Path:
     """The folder of an embedded database: this is its path, or the address at which it is served on this machine.
 
     Raises ConfigurationError for another server.
     """
-    address = _address(url)
+    address = _address(url, login)
     if address is None:
         return Path(url).expanduser()
     if address.host in _LOOPBACK:
-        store = connect(url, create=False)
+        store = connect(url, create=False, login=login)
         try:
             with _one_line(str(address)):
                 folder = Path(str(store.client.command("SELECT path FROM system.disks WHERE name = 'default'")))

@@ -16,6 +16,7 @@ from streams.sections import Access, ClickHouse, Kafka
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
 
+    from sink.connect import Login
     from sink.store import Store
 
 Files = dict[str, str]  # by the names that librdkafka and the registry's client share; a key's password among them
@@ -23,17 +24,23 @@ Files = dict[str, str]  # by the names that librdkafka and the registry's client
 
 def open_store(clickhouse: ClickHouse, *, create: bool = True) -> "Store":
     """The store that the settings name. Blocks and raises as `sink.connect.connect`."""
-    from sink.connect import Login, connect, is_server
+    from sink.connect import connect
+
+    return connect(clickhouse.url, create=create, login=login_of(clickhouse))
+
+
+def login_of(clickhouse: ClickHouse) -> "Login":
+    """What is said to a server beside its address. Raises ConfigurationError."""
+    from sink.connect import Login, is_server
 
     if not is_server(clickhouse.url):
-        return connect(clickhouse.url, create=create)
-    login = Login(
+        return Login()
+    return Login(
         clickhouse.user,
         _password(clickhouse, "clickhouse"),
         _context(_files(clickhouse, "clickhouse"), "clickhouse") if clickhouse.has_tls else None,
         clickhouse.certificate_file,
     )
-    return connect(clickhouse.url, create=create, login=login)
 
 
 def librdkafka(kafka: Kafka) -> dict[str, Any]:

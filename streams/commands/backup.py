@@ -34,10 +34,12 @@ def command(settings: "Settings", target: Path) -> None:
     from sink.backup import back_up
     from sink.connect import folder_of
     from streams.commands.watching import counting
+    from streams.credentials import login_of
 
     started = perf_counter()
+    folder = folder_of(settings.clickhouse.url, login_of(settings.clickhouse))
     with counting("parts") as progress:
-        made = back_up(folder_of(settings.clickhouse.url).resolve(), target.resolve(), version(), progress)
+        made = back_up(folder.resolve(), target.resolve(), version(), progress)
     for name, held in made.databases.items():
         click.echo(f"{name}: {held.summary()}")
     click.echo(f"{target} holds all that was stored at {made.moment()}; {perf_counter() - started:.1f} s")

@@ -1,6 +1,6 @@
 """Backups taken while others write, and what is restored of them; the backup's process and the holder's are killed.
 
-`rebuild --check` is what says that a restored database is right.
+`verify` is what says that a restored database is right.
 """
 
 import json
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_right(folder: Path, db: str | Path) -> None:
-    assert "every row is right" in succeed(folder, "rebuild", "--check", "--db", db)
+    assert "every row is right" in succeed(folder, "verify", "--db", db)
 
 
 # --- while workers write through a served folder ---------------------------------------------------------------
