@@ -44,7 +44,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 def _runs(stage: Stage, kills: int) -> Iterator[tuple[str, Callable[[], Outcome]]]:
     each = math.ceil((kills - len(OF_REPLAYS) * REPLAYS) / len(OF_WORKERS))
     for point in OF_WORKERS:
-        yield f"kill-{point}", partial(kill_workers, stage.ground, stage.stream, [point], each, stage.seed)
+        yield f"kill-{point}", partial(kill_workers, stage.ground, stage.stream, (point,), each, stage.seed)
     for point in OF_REPLAYS:
         folder = stage.ground.folder
         yield f"replay-{point}", partial(kill_replays, folder, stage.stream, point, REPLAYS, stage.seed)
