@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  #
 
 from schemas.events import TOPICS
 from streams.failpoints import VARIABLE
-from tests.chaos.kills import FAKETIME
+from tests.chaos.clock import Clock
 from tests.chaos.proxy import Mode, Proxy
 from tests.chaos.scene import RIGHT_WITHIN_S, Outcome, Scene
 from tests.chaos.stream import Stream
@@ -247,17 +247,12 @@ def disk_full_under_kafka(stage: Stage) -> Outcome:
 
 def clock_jumps(stage: Stage) -> Outcome:
     """The workers' clock jumps a day ahead, two days back, and to where it was; their host is not in UTC anyway."""
-    clock = _folder(stage, "clock") / "clock"
-    clock.write_text("+0")
-    environ = {
-        "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }  # fmt: skip
+    clock = Clock(_folder(stage, "clock") / "clock")
     with stage.scene("clock: a day ahead, two back") as scene:
-        scene.begin(2, environ)
-        for offset in ("+1d", "-1d", "+0"):
+        scene.begin(2, clock.environ)
+        for days in (1, -1, 0):
             scene.moves_on()
-            clock.write_text(offset)
+            clock.set(days)
             scene.settle(3)
         scene.moves_on()
         return scene.outcome()

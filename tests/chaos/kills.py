@@ -1,7 +1,6 @@
 """Kills: workers that end as by kill -9 at a failpoint or at any moment, and replays that do."""
 
 import os
-import platform
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from random import Random
 from typing import get_args
 
 from streams.failpoints import VARIABLE, Failpoint
+from tests.chaos.clock import Clock
 from tests.chaos.scene import LOOK_S, Outcome, Scene, difference
 from tests.chaos.stream import LAST_DAY, Stream, tables
 from tests.integration.program import ALERTS, Ground, Program
@@ -22,7 +22,6 @@ STIR_S = 15.0  # nobody came to a failpoint for so long: one is killed all the s
 A_KILL_S = 10.0  # a dead worker is taken for one for so long, and keeps the others waiting
 ANY_MOMENT = "any moment"
 MOMENTS_S = (0.3, 6.0)
-FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")  # Debian's
 OF_WORKERS = (*(point for point in get_args(Failpoint) if point != "fed"), ANY_MOMENT)
 
 Armed = tuple[dict[str, str], float]  # environment of a worker to come, and after how many seconds it is killed
@@ -35,7 +34,7 @@ def kill_workers(ground: Ground, stream: Stream, points: Sequence[str], kills: i
     """
     name = f"kill -9: {points[0] if len(points) == 1 else 'everywhere'}"
     with Scene(ground, name, stream, seed=seed, lasts_s=kills * A_KILL_S) as scene:
-        plan = _plan(points, scene.rng)
+        plan = _plan(points, scene.rng, ground.folder)
         doomed: dict[Program, float] = {}
 
         def start() -> None:
@@ -70,14 +69,13 @@ def kill_workers(ground: Ground, stream: Stream, points: Sequence[str], kills: i
         return scene.outcome()
 
 
-def _plan(points: Sequence[str], rng: Random) -> Iterator[Armed]:
+def _plan(points: Sequence[str], rng: Random, folder: Path) -> Iterator[Armed]:
     """The workers to come. Only a later day turns: each worker has a day more by its clock, where one may be told."""
     for n, point in zip(count(), cycle(points), strict=False):
         if point == ANY_MOMENT:
             yield {}, rng.uniform(*MOMENTS_S)
         elif point == "turned":
-            clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"+{n}d", "DONT_FAKE_MONOTONIC": "1"}
-            yield {VARIABLE: "turned=kill"} | clock, float("inf")
+            yield {VARIABLE: "turned=kill"} | Clock(folder / f"clock-{n}", days=n).environ, float("inf")
         else:
             yield {VARIABLE: f"{point}=kill@{rng.randint(1, 3)}"}, float("inf")
 
