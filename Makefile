@@ -20,7 +20,7 @@ demo: install ## everything on this machine, over a simulated marketplace year
 
 .PHONY: test
 test: lint ## lint, types, layers and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile  # most of the time tests wait for other processes
 
 .PHONY: lint
 lint: .venv/.dev ## format, lint, types, layers
@@ -38,7 +38,7 @@ bench: .venv/.dev ## side by side against peers
 	$(BIN)/python -m bench
 
 .PHONY: chaos
-chaos: .venv/.dev ## kills and other faults under load, over half an hour: what was lost, as a table
+chaos: .venv/.dev ## kills and other faults under load, three quarters of an hour: what was lost, as a table
 	$(BIN)/python -m tests.chaos
 
 .PHONY: constraints

@@ -41,7 +41,11 @@ LOCK = "sellerpulse.lock"
 
 # Every connection starts with these. `implicit_select` is chDB's own habit of answering a bare `1 + 1`;
 # `async_insert` is on by default in the engine, but our writers make the batches.
-SESSION_SETTINGS = {"session_timezone": "UTC", "implicit_select": "0", "async_insert": "0"}
+# An insert that the disk fails in the middle of can leave a part that cannot be read: none begins without this room.
+SESSION_SETTINGS = {
+    "session_timezone": "UTC", "implicit_select": "0", "async_insert": "0",
+    "min_free_disk_bytes_to_perform_insert": str(128 << 20),
+}  # fmt: skip
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Faults besides kills: workers that sleep, stop or come and go, brokers and databases that fail, disks, clocks."""
 
+import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +26,7 @@ STALL_MAX_S = 15.0  # of a rebalance
 GROWTH_MAX_MB = 300.0  # of the workers together while the database is away
 MANY_PARTITIONS = 12
 DISK_MB = 400
+LAST_BYTES = 100 << 20  # of a disk that fills up
 
 
 @dataclass(frozen=True)
@@ -285,10 +287,13 @@ def _small_disk(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _filled(disk: Path) -> Iterator[None]:
-    """Not a byte is free for the block."""
+    """Not a byte is free for the block; the last ones go after a while, as on a disk that fills up."""
     ballast = disk / "ballast"
     try:
         with ballast.open("wb", buffering=0) as file:
+            while shutil.disk_usage(disk).free > LAST_BYTES:
+                file.write(bytes(1 << 16))
+            time.sleep(2)
             while True:
                 file.write(bytes(1 << 16))
     except OSError:
