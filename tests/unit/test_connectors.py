@@ -198,6 +198,7 @@ def test_progress_grows_to_the_size_of_the_file(tmp_path: Path) -> None:
         ("six.tsv", b"a\tb\tc\td\te\tf\n1\t2.5\tx\tx\tx\tx\n", "unknown format"),
         ("olist_orders_dataset.csv", b"order_id\n", "is a folder"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",  # of a container it is another each time
 )
 def test_a_file_of_no_use_is_named_before_anything_is_read(
     tmp_path: Path, name: str, content: bytes | None, said: str
