@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, cast
 
 from faust.types import TP
@@ -18,6 +19,7 @@ from schemas.codec import Codec
 from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
 from schemas.rows import Standard
+from streams.checking import Sampler
 from streams.core.metrics import Terms
 from streams.failpoints import reach
 from streams.following import Tenure, Written
@@ -84,6 +86,8 @@ class Worker:
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
+        self._beside = ThreadPoolExecutor(1, "check")  # where rows are checked, with a connection of its own
+        self._checked: Store | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._assigned = asyncio.Event()
         self._refusals = Refusals(dlq_limit)
@@ -152,15 +156,23 @@ class Worker:
         In between some rows are checked.
         """
         await pipeline.mend()
+        sampler: Sampler | None = None
         check_due = time.monotonic() + self.check_s
         while not pipeline.over:
             day = await self._in_thread(self.as_of, self.sink)
             if day is not None:
                 await pipeline.turn(day)
             if time.monotonic() >= check_due:
-                await pipeline.check()
+                sampler = sampler or await self._sampler(pipeline)
+                await pipeline.check(sampler)
                 check_due = time.monotonic() + self.check_s
             await asyncio.sleep(TURN_S)
+
+    async def _sampler(self, pipeline: Pipeline) -> Sampler:
+        call = partial(patiently, self._beside, lambda: not pipeline.over)
+        if self._checked is None:
+            self._checked = await call(self.open_sink)
+        return Sampler(self._checked, self.terms_of, self.standard, pipeline.tenure.epoch, call)
 
     async def _judge(self, pipeline: Pipeline, written: Written) -> None:
         await self.judge.judge(pipeline, cast("Store", pipeline.sink), written)
@@ -186,9 +198,11 @@ class Worker:
         """The app stops: a last flush, and the sink is let go of."""
         await self.revoked(())
         await self.judge.close()
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        if self.sink is not None:
-            self.sink.close()
+        for thread in (self._thread, self._beside):
+            thread.shutdown(wait=True, cancel_futures=True)
+        for store in (self._checked, self.sink):
+            if store is not None:
+                store.close()
 
     # --- tasks -------------------------------------------------------------------------------------------
 

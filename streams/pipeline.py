@@ -81,7 +81,6 @@ class Pipeline:
             sink, terms_of, tenure=tenure, standard=standard, as_of=as_of, hot_bytes=hot_bytes, call=self.call,
             judge=lambda written: judge(self, written),
         )  # fmt: skip
-        self.sampler = Sampler(sink, terms_of, standard, tenure.epoch, self.call)
         self.counts: Counter[str] = self.rows.counts
         self.seconds: dict[str, float] = self.rows.seconds  # by stage; calls of the sink overlap with decoding
         self.over = False
@@ -277,12 +276,11 @@ class Pipeline:
             await self.rows.turn(as_of)
         self._work.set()
 
-    async def check(self) -> None:
-        """Hold rows of a few accounts against their events; not while many records wait."""
+    async def check(self, sampler: Sampler) -> None:
+        """Hold rows of a few accounts against their events; not while many records wait. Flushes go on meanwhile."""
         await self._looked.wait()
-        async with self._flushing:
-            if self.waiting() + len(self._pending) < NEAR_EVENTS:
-                await self.sampler.check(self.rows.at_rest(), self.clock())
+        if self.waiting() + len(self._pending) < NEAR_EVENTS:
+            await sampler.check(self.rows.at_rest(), self.clock())
 
     # --- the sink's thread -------------------------------------------------------------------------------
 

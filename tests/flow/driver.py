@@ -18,6 +18,7 @@ from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic, account_key
 from schemas.rows import Standard
+from streams.checking import Sampler
 from streams.core.metrics import Terms
 from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
@@ -168,6 +169,7 @@ class Worker:
             clock=lambda: world.now_ms, waiting=lambda: world.waiting, send=self._send, commit=self._commit,
             judge=self._judge,
         )  # fmt: skip
+        self.sampler = Sampler(world.store, lambda _: world.terms, STANDARD, tenure.epoch, self.pipeline.call)
         self.reads = {at: offset for at, offset in world.log.committed.items() if at[1] in tenure.owned}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._begin("days", self._mend())

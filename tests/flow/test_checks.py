@@ -36,7 +36,7 @@ def spoil(store: MemoryStore, day: int = DAY, account: AccountId = ACCOUNT) -> N
 
 async def checked(worker: Worker) -> SelfCheck | None:
     """What the worker notes after a check, if anything."""
-    worker._begin("check", worker.pipeline.check())
+    worker._begin("check", worker.pipeline.check(worker.sampler))
     await worker.steps()
     assert worker.failures() == []
     return worker.world.store.self_checks.get(EPOCH)
