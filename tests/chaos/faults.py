@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -252,12 +253,20 @@ def clock_jumps(stage: Stage) -> Outcome:
     clock = Clock(_folder(stage, "clock") / "clock")
     with stage.scene("clock: a day ahead, two back") as scene:
         scene.begin(2, clock.environ)
+        tomorrow = (datetime.now(UTC) + timedelta(1)).date().isoformat()
         for days in (1, -1, 0):
             scene.moves_on()
             clock.set(days)
+            wait_until(lambda: _last_day(scene) == tomorrow, 60, "rows of the next day, which stay", *scene.workers)
             scene.settle(3)
         scene.moves_on()
+        assert _last_day(scene) == tomorrow
         return scene.outcome()
+
+
+def _last_day(scene: Scene) -> str:
+    (found,) = scene.place.ask("SELECT max(day) AS day FROM seller_daily")
+    return str(found["day"])
 
 
 def _folder(stage: Stage, name: str) -> Path:

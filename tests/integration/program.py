@@ -201,24 +201,19 @@ def serving(folder: Path, *words: str) -> Iterator[Database]:
         database.kill()
 
 
-class Webhook:
-    """A receiver of alerts on loopback, for a `with` block; keeps what it is told."""
+class Silent(BaseHTTPRequestHandler):
+    """Answers, and logs nothing."""
 
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        told = self.told
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
+        """Nothing."""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(204)
-                self.end_headers()
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
-                """Nothing: what was told is kept."""
+class Loopback:
+    """An HTTP server at a port of its own, for a `with` block."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/alerts"
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.port = self._server.server_port
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -227,6 +222,23 @@ class Webhook:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class Webhook(Loopback):
+    """A receiver of alerts on loopback, for a `with` block; keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        told = self.told
+
+        class Handler(Silent):
+            def do_POST(self) -> None:
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+        super().__init__(Handler)
+        self.url = f"http://127.0.0.1:{self.port}/alerts"
 
 
 Identity = tuple[str, ...]

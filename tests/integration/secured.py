@@ -10,9 +10,9 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import trustme
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public
@@ -25,7 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public
 from cryptography.hazmat.primitives import serialization
 
 from tests.integration.broker import Broker
-from tests.integration.program import Database
+from tests.integration.program import Database, Loopback, Silent
 
 USER = "pulse"
 SECRETS = {name: f"planted;{name} #=%{{" for name in ("password", "key", "database", "registry")}
@@ -162,14 +162,14 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-class RegistryServer:
+class RegistryServer(Loopback):
     """The part of a Schema Registry that a connector and a worker ask, by TLS and to `USER` alone."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         schemas: list[str] = []
         user = b64encode(f"{USER}:{SECRETS['registry']}".encode()).decode()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Silent, BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 number = int(self.path.partition("?")[0].rpartition("/")[2])
                 self._answer({"schema": schemas[number - 1], "schemaType": "AVRO"})
@@ -188,20 +188,9 @@ class RegistryServer:
                 self.end_headers()
                 self.wfile.write(text)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.url = f"https://127.0.0.1:{self.port}"
 
 
 @dataclass(frozen=True)

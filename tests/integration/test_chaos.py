@@ -50,6 +50,10 @@ def test_a_database_that_fails_is_waited_for(stage: Stage, fault: str) -> None:
     held(FAULTS[fault](stage))
 
 
+def test_a_clock_that_jumps_turns_the_day_once_and_never_back(stage: Stage) -> None:
+    held(faults.clock_jumps(stage))
+
+
 def test_a_full_disk_under_the_database_loses_nothing(stage: Stage) -> None:
     if os.geteuid() != 0 and "SELLERPULSE_CI" not in os.environ:
         pytest.skip("needs root, to make a small disk")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import re
 import shutil
 import signal
@@ -87,15 +86,6 @@ def served(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         yield held, address.replace("http://", "http://default:geh%3Aeim@")
         server.send_signal(signal.SIGTERM)
         assert server.wait(10) == 0
-
-
-@pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 # --- the embedded database -----------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Dead letters on a real broker: listed, shown, put back as they came, given up; and a worker that refuses too much."""
 
 import json
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, redirect_stdout
@@ -119,15 +118,6 @@ def letters(ground: Ground) -> Iterator[Letters]:
         wait_until(lambda: place.left() == {} and place.ask(query) == [{"n": 4}], 60, "refused", worker)
         yield found
         assert worker.stop() == 0, worker.log()
-
-
-@pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def _of_orders(place: Place, begin: Mapping[tuple[str, int], int]) -> list[Message]:

@@ -27,15 +27,6 @@ LINES = [[name] for name in COMMANDS] + [[name, below] for name, group in GROUPS
 HEAVY = ("aiokafka", "chdb", "clickhouse_connect", "confluent_kafka", "faust", "numpy", "pyarrow", "pydantic", "rich")
 
 
-@pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 @pytest.fixture
 def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder without settings, an environment that says nothing."""
