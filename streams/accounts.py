@@ -8,6 +8,8 @@ from streams.core.calendar import Account
 from streams.core.metrics import FOREVER, Terms
 from streams.core.stories import FACT_OF_TOPIC, AnyFact
 
+IDLE_FLUSHES = 100  # an account that none of the last ones touched makes room for another
+
 
 class HotAccounts:
     """Accounts in memory, of which the one touched longest ago goes first when they outgrow a budget of bytes.
@@ -21,6 +23,24 @@ class HotAccounts:
         self.floors: dict[AccountId, int] = {}
         self._accounts: dict[AccountId, Account] = {}  # those touched last are last
         self._sizes: dict[AccountId, int] = {}
+        self._flush = 0
+        self._used: dict[AccountId, int] = {}  # the flush that touched it last
+
+    def next_flush(self) -> None:
+        """What is touched from here on is touched by another flush."""
+        self._flush += 1
+
+    def room(self) -> int:
+        """Bytes that others may take: what is free, and what is idle.
+
+        Were accounts in use put out for others in use, all of them would come and go, and none be there when wanted.
+        """
+        room = self.budget - self.bytes
+        for key, used in self._used.items():
+            if used > self._flush - IDLE_FLUSHES or room >= self.budget:
+                break
+            room += self._sizes[key]
+        return room
 
     def put(self, account: Account, first_row: int) -> None:
         """One more account, with the first day that has a row as far as is noted."""
@@ -30,17 +50,18 @@ class HotAccounts:
         self._sizes[key] = 0
         self.touch(key)
 
-    def touch(self, key: AccountId) -> int:
-        """The account was used: it is the last to go, and its size may be another; that is told."""
+    def touch(self, key: AccountId) -> None:
+        """The account was used: it is the last to go, and its size may be another."""
         account = self._accounts[key] = self._accounts.pop(key)
+        self._used.pop(key, None)
+        self._used[key] = self._flush
         size = account.bytes
         self.bytes += size - self._sizes[key]
         self._sizes[key] = size
-        return size
 
     def drop(self, key: AccountId) -> None:
         """The account leaves memory."""
-        del self._accounts[key], self.floors[key]
+        del self._accounts[key], self.floors[key], self._used[key]
         self.bytes -= self._sizes.pop(key)
 
     def surplus(self) -> Iterator[AccountId]:

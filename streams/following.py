@@ -97,35 +97,35 @@ class Follower:
         One that lags is settled first: its rows are to be computed anyway.
         """
         cold = []
-        room = self.hot.budget  # what is touched stays
+        self.hot.next_flush()
         for key in touched:
             if key in self.hot:
-                room -= self.hot.touch(key)
+                self.hot.touch(key)
             elif key in self._first_rows:
                 if key not in self.lagging:
                     cold.append(key)
             else:
                 self.hot.put(Account(key, self.terms_of(key[1])), FOREVER)
                 self._first_rows[key] = FOREVER
-        for portion in await self._light_ones(cold[:HEAT_ACCOUNTS], room) if cold else ():
+        for portion in await self._light_ones(cold[:HEAT_ACCOUNTS]) if cold else ():
             loaded = await self._call(self.sink.load, portion)
             reach("loading")
             for key, account in restore(portion, loaded, self.terms_of).items():
                 self._take_in(account, loaded.marks.get(key))
             await self.cool(self.hot.surplus())
 
-    async def _light_ones(self, accounts: list[AccountId], room: int) -> list[list[AccountId]]:
-        """Those with the fewest events, until they are enough for a flush, in portions that take little memory.
-
-        `room`: bytes that they may take when they are hot.
-        """
+    async def _light_ones(self, accounts: list[AccountId]) -> list[list[AccountId]]:
+        """Those with the fewest events, until they are enough for a flush, in portions that take little memory."""
+        room, nothing_is_hot = self.hot.room(), not len(self.hot)
+        if room <= 0 and not nothing_is_hot:
+            return []
         stored = await self._call(self.sink.stored, accounts)
         chosen: defaultdict[int, list[AccountId]] = defaultdict(list)
         events = 0
         for key in sorted(stored, key=lambda key: stored[key].events):
             events += stored[key].events
             room -= bytes_of(stored[key].events, stored[key].events)  # about a day with steps for each
-            if events > HEAT_EVENTS or (chosen and room < 0):
+            if events > HEAT_EVENTS or (room < 0 and (chosen or not nothing_is_hot)):
                 break
             chosen[events // LOAD_EVENTS].append(key)
         return list(chosen.values())
