@@ -24,7 +24,7 @@ from streams.transport import App, NoTables
 
 log = logging.getLogger(__name__)
 
-HOT_BYTES = 288 << 20  # of accounts in memory; what a worker takes beside them is in README, Measured
+HOT_BYTES = 192 << 20  # of accounts in memory; what a worker takes beside them is in README, Measured
 SESSION_S = 10.0  # a killed worker's partitions are taken over after this
 
 

@@ -7,7 +7,7 @@ of any day are a prefix sum of steps, anchored at the as-of day, so that restati
 
 from array import array
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,17 +32,16 @@ from streams.core.stories import (
     OrderFact,
     Points,
     Span,
+    Stories,
     SurveyFact,
     conversation_says,
     order_says,
     points,
 )
 
-Story = dict[str, Any]  # event_id -> fact; every story is one topic's events of one subject
-
 BEFORE_ALL = -(1 << 30)  # the as-of day before there is one
 # What an account takes in memory, as tracemalloc measured it; a test measures it again.
-BYTES_AN_ACCOUNT, BYTES_AN_EVENT, BYTES_A_DAY = 6_000, 350, 200
+BYTES_AN_ACCOUNT, BYTES_AN_EVENT, BYTES_A_DAY = 6_000, 140, 200
 _WIDTHS = "bhi"  # of steps: half of an account's memory, and few have more than 127 of anything on a day
 
 
@@ -128,7 +127,7 @@ class Account:
         self.terms = terms
         self.count = 0
         self.checksum = 0  # sum of the events' ranks, modulo 2^64: tells one set of events from another
-        self.stories: dict[type[AnyFact], dict[str, Story]] = {OrderFact: {}, FeedbackFact: {}, SurveyFact: {}}
+        self.stories = {of: Stories(of) for of in (OrderFact, FeedbackFact, SurveyFact)}
         self._spreads = _spread(terms)
         self._calendar = Calendar()
         self._changed: dict[tuple[bool, str], Points] = {}
@@ -145,16 +144,15 @@ class Account:
         Where an id was seen with other content, the content of the smaller rank stands.
         """
         topic = type(fact)
-        story = self.stories[topic].get(subject)
-        known = story.get(fact.event_id) if story is not None else None
+        story = self.stories[topic][subject]
+        known = story.get(fact.event_id)
         if known is not None and known.rank <= fact.rank:
             return False
         is_conversation = topic is SurveyFact
         if (is_conversation, subject) not in self._changed:
             self._changed[is_conversation, subject] = self._steps_of(is_conversation, subject)
-        if story is None:
-            story = self.stories[topic][subject] = {}
         story[fact.event_id] = fact
+        self.stories[topic][subject] = story
         self.checksum = (self.checksum + fact.rank - (known.rank if known else 0)) % (1 << 64)
         if known is None:
             self.count += 1
@@ -197,11 +195,9 @@ class Account:
     def says(self, is_conversation: bool, subject: str) -> list[Span]:
         """The spans of one story."""
         if is_conversation:
-            return conversation_says(self.stories[SurveyFact].get(subject, {}).values())
-        orders, feedback = self.stories[OrderFact].get(subject), self.stories[FeedbackFact].get(subject)
-        if not orders and not feedback:
-            return []
-        return order_says((orders or {}).values(), (feedback or {}).values(), self.terms.receipt_days)
+            return conversation_says(self.stories[SurveyFact][subject].values())
+        orders, feedback = self.stories[OrderFact][subject], self.stories[FeedbackFact][subject]
+        return order_says(orders.values(), feedback.values(), self.terms.receipt_days)
 
     def _steps_of(self, is_conversation: bool, subject: str) -> Points:
         return points(self.says(is_conversation, subject), self._spreads)

@@ -6,10 +6,10 @@ Data first: which facts are behind which metric; then the search for them. Reads
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from streams.core.calendar import Account, Story
+from streams.core.calendar import Account
 from streams.core.metrics import COUNTER_INDEX, COUNTERS, FOREVER, MONDAY, WINDOWS, Fact
 from streams.core.rules import Rule
-from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact, Span, SurveyFact
+from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact, Span, Stories, SurveyFact
 
 
 class Behind(NamedTuple):
@@ -111,10 +111,10 @@ class Evidence:
         return max(told, key=lambda answer: answer[:2]).order_id if told else None
 
 
-def _troubled(orders: dict[str, Story], feedback: dict[str, Story]) -> Iterator[str]:
+def _troubled(orders: Stories, feedback: Stories) -> Iterator[str]:
     """The orders that can be behind anything. Nine of ten cannot, and reading their stories is what takes time."""
-    for order in orders | feedback:
-        rated, events = feedback.get(order, {}).values(), orders.get(order, {}).values()
+    for order in [*orders, *(order for order in feedback if order not in orders)]:
+        rated, events = feedback[order].values(), orders[order].values()
         promised = min((event.deliver_by for event in events if event.deliver_by is not None), default=_NEVER_MS)
         if any((event.rating or 5) <= 3 or False in (event.answers or ()) for event in rated) or any(
             event.kind not in _UNTROUBLED or event.time_ms > promised for event in events

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.events import MS_A_DAY
 from schemas.rows import Mark, Standard
-from streams.accounts import HotAccounts, first_row
+from streams.accounts import IDLE_FLUSHES, HotAccounts, first_row
 from streams.core.calendar import Account
 from streams.core.metrics import COUNTERS, FOREVER, Terms
 from streams.core.stories import OrderFact
@@ -65,6 +65,21 @@ def test_the_account_touched_longest_ago_goes_first() -> None:
     assert gone == [("B", "M")]
     assert list(hot) == [("C", "M"), ("A", "M")]
     assert hot.bytes <= hot.budget
+
+
+def test_only_what_is_idle_makes_room_for_others() -> None:
+    hot = HotAccounts(budget=1 << 30)
+    for seller in "ABC":
+        hot.put(account(seller, 5, 5), FOREVER)
+    hot.budget = hot.bytes
+    for _ in range(IDLE_FLUSHES - 1):
+        hot.next_flush()
+        hot.touch(("A", "M"))
+    assert hot.room() == 0
+    hot.next_flush()
+    assert hot.room() == hot[("B", "M")].bytes + hot[("C", "M")].bytes
+    hot.touch(("B", "M"))
+    assert hot.room() == hot[("C", "M")].bytes
 
 
 def test_what_is_counted_of_memory_is_what_is_in_it() -> None:

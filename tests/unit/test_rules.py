@@ -364,7 +364,7 @@ def naive_orders_behind(account: Account, metric: str, day: int) -> set[str]:
     for behind in BEHIND[metric]:
         counter = COUNTERS[COUNTER_INDEX[behind.counter]]
         first = day - counter.days(account.terms) + 1
-        for order in account.stories[OrderFact] | account.stories[FeedbackFact]:
+        for order in {*account.stories[OrderFact], *account.stories[FeedbackFact]}:
             holding = [span for span in account.says(False, order) if span.start <= day < span.end]
             dated = [span.dated for span in holding if span.fact == counter.fact]
             excepted = any(span.fact == behind.but_not for span in holding)

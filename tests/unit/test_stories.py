@@ -18,6 +18,7 @@ from streams.core.stories import (
     FeedbackFact,
     OrderFact,
     Span,
+    Stories,
     SurveyFact,
     conversation_says,
     fact_of,
@@ -48,6 +49,20 @@ def said(story: Sequence[Any], *facts: str, receipt_days: int = 14) -> set[tuple
     ratings = [fact for fact in story if isinstance(fact, FeedbackFact)]
     spans = order_says(orders, ratings, receipt_days)
     return {(s.fact, s.dated, s.start, s.end) for s in spans if not facts or s.fact in facts}
+
+
+def test_a_story_is_unpacked_as_it_was_packed() -> None:
+    for of, facts in (
+        (OrderFact, [order("PLACED", 0)._replace(rank=(1 << 64) - 1), order("無", 1 << 20, fulfilment="")]),
+        (FeedbackFact, [feedback("SUBMITTED", 0, 5, answers=(True, None, False)), feedback("OPTED_OUT", 1)]),
+        (SurveyFact, [survey(0, True), survey(0, False, event_id="\0")]),
+    ):
+        stories = Stories(of)
+        assert stories["one"] == {}
+        stories["one"] = story = {fact.event_id: fact for fact in facts}
+        assert stories["one"] == story
+        assert [type(fact) for fact in stories["one"].values()] == [of, of]
+        assert [*stories] == ["one"]
 
 
 PLACED = {("orders", 0, 0, FOREVER), ("odr_orders_seller", 0, 0, FOREVER)}
