@@ -6,10 +6,11 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, SelfCheck, Which
-from sink.query import Connection, of_accounts
+from sink.notices import Noticeboard
+from sink.query import of_accounts
 
 
-class Ledger(Connection):
+class Ledger(Noticeboard):
     """See `sink.store.Store`, which is this and the events and rows."""
 
     # --- the as-of day and epochs ------------------------------------------------------------------------
@@ -97,7 +98,7 @@ class Ledger(Connection):
         """Every change of the alerts of these accounts."""
         if not accounts:
             return []
-        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone"
+        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone, muted"
         query = f"SELECT {fields} FROM stored_alert_history FINAL WHERE {of_accounts(accounts)}"
         return [AlertChange(*row) for row in self._rows(query)]
 

@@ -48,13 +48,19 @@ class Historian:
         self._rules = tuple(rules)
         self._turn = count()
 
+    async def begin(self, pipeline: Pipeline) -> None:
+        """Nobody is to be told of anything."""
+
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Make the stored alerts of these accounts those that their rows give."""
         version = (pipeline.tenure.epoch << 40) + next(self._turn)
         await pipeline.call(rewrite, store, self._rules, pipeline.rows.terms_of, list(written.versions), version)
 
-    async def close(self) -> None:
+    async def end(self, timeout_s: float) -> None:
         """Nothing is under way."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def rewrite(
@@ -75,7 +81,7 @@ def rewrite(
     changes: list[AlertChange] = []
     for alert, of_alert in _that_were(store, rules, terms_of, store.rows(accounts, 0, columns_of(rules)), version):
         alerts.append(alert)
-        changes += of_alert
+        changes += [change._replace(muted=1) for change in of_alert]
     before = [alert for alert in store.alerts(accounts) if alert.rule not in OTHER_RULES]
     stored = [change for change in store.alert_changes(accounts) if change.rule not in OTHER_RULES]
     store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
