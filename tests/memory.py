@@ -259,7 +259,7 @@ class MemoryStore:
         self._misplaced |= {(*at, offsets[at]): count for at, count in counts.items()}
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
+        """Write what changed, then the new state of alerts: until that is stored the change is found again."""
         for alert in alerts:
             key = alert.seller_id, alert.marketplace_id, alert.alert_id
             _put(self._alerts, key, alert.version, None if alert.gone else alert)
@@ -271,9 +271,9 @@ class MemoryStore:
         """Note what came of holding rows against their events."""
         self.self_checks[check.epoch] = check
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
-        """Alerts in their latest state, of these accounts or of all."""
-        return [alert for alert in _standing(self._alerts, accounts) if not only_firing or alert.state == "firing"]
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all; the open ones are pending or firing."""
+        return [alert for alert in _standing(self._alerts, accounts) if not only_open or alert.state != "resolved"]
 
     def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
         """Every change of the alerts of these accounts."""
