@@ -96,7 +96,7 @@ class Outbox:
         self._store: OutboxStore | None = None
         self._lanes: list[_Lane] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._over = self._closed = False
+        self._over, self._closed = True, False
 
     async def begin(self, tenure: Tenure) -> None:
         """A tenure begins, and no row of it was judged yet: from here on each change finds its receivers."""
@@ -124,9 +124,11 @@ class Outbox:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in self._lanes:  # one that was cut short has perhaps told others
-            if self._store is not None:
-                await self._note(lane, self._store)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NOTE_S):
+                for lane in self._lanes:  # one that was cut short has perhaps told something before
+                    if self._store is not None:
+                        await self._note(lane, self._store)
         self._lanes, self._tasks = [], []
 
     async def close(self) -> None:
@@ -143,8 +145,10 @@ class Outbox:
 
         False: call again in a minute with a message of the same id; who was told is noted. An account of the tenure's.
         """
-        done = [await self._post(lane, account, day, message) for lane in self._lanes if lane.receiver.by_account]
-        return bool(done) and all(done)
+        if self._over or self._store is None:
+            return not self._receivers
+        lanes = [lane for lane in self._lanes if lane.receiver.by_account]
+        return all(await asyncio.gather(*(self._post(lane, self._store, account, day, message) for lane in lanes)))
 
     # --- one receiver ------------------------------------------------------------------------------------
 
@@ -238,13 +242,11 @@ class Outbox:
             ):
                 return
 
-    async def _post(self, lane: _Lane, account: AccountId, day: int, message: Message) -> bool:
+    async def _post(self, lane: _Lane, store: OutboxStore, account: AccountId, day: int, message: Message) -> bool:
         """One receiver for `post`; whether it is done with."""
-        if self._store is None or self._over:
-            return False
         async with lane.telling:
             name = lane.receiver.name
-            before = await self._call(self._store.notification, name, account, message.id)
+            before = await self._call(store.notification, name, account, message.id)
             if before is not None and before.outcome != "retrying":
                 return True
             if before is not None and (before.next_at or 0) > now_ms():
@@ -252,7 +254,7 @@ class Outbox:
             attempts = 1 if before is None else before.attempts + 1
             failed = await self._failure(lane, message, message.id, attempts)
             fields = UNTRIED | outcome_of(failed, attempts)
-            await self._call(self._store.notify, [Notification(name, *account, message.id, day, "posted", 0, **fields)])
+            await self._call(store.notify, [Notification(name, *account, message.id, day, "posted", 0, **fields)])
             return failed is None or not failed.may_pass
 
     # --- the store ---------------------------------------------------------------------------------------
