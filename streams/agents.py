@@ -33,6 +33,7 @@ from streams.transport import App, Consumer
 log = logging.getLogger(__name__)
 
 REVOKE_S = 8.0  # for a last flush, within the session time-out
+TELL_S = 5.0  # for messages under way to receivers
 TURN_S = 0.2  # how often the clock is looked at
 CHECK_S = 60.0  # how often some rows are held against their events
 
@@ -50,8 +51,14 @@ class Store(Sink, AlertStore, Protocol):
 class Judge(Protocol):
     """Evaluates the alert rules: `Alerter` for a live worker, `Historian` for a replay."""
 
+    async def begin(self, pipeline: Pipeline) -> None:
+        """A tenure begins; no row of it was judged yet."""
+
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written."""
+
+    async def end(self, timeout_s: float) -> None:
+        """The tenure ends, within so much time."""
 
     async def close(self) -> None:
         """The worker stops."""
@@ -136,6 +143,7 @@ class Worker:
             clock=now_ms, waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
             judge=self._judge,
         )  # fmt: skip
+        await self.judge.begin(pipeline)
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
         reach("assigned")
@@ -148,7 +156,7 @@ class Worker:
         self._assigned.clear()
         if pipeline is not None:
             reach("revoked")
-            await self._or_crash(pipeline.finish(REVOKE_S))
+            await asyncio.gather(self._or_crash(pipeline.finish(REVOKE_S)), self.judge.end(TELL_S))
 
     async def _mend_and_turn(self, pipeline: Pipeline) -> None:
         """Rows that a crash left behind are written, then days turn by the clock with no event needed.

@@ -1,7 +1,7 @@
-"""Alerts of a live worker: what the newest rows change, once each, to the topic, the tables and the receivers."""
+"""Alerts of a live worker: what the newest rows change, once each, to the topic, the tables and the outbox."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import orjson
@@ -11,10 +11,11 @@ from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
 from streams.core.evidence import Evidence
 from streams.core.rules import Rule, columns_of
+from streams.failpoints import reach
 from streams.following import FRESH_DAYS, Cause, Written
 from streams.intake import Outgoing
+from streams.outbox import Outbox
 from streams.pipeline import Pipeline
-from streams.receivers import Receiver, Receivers
 
 TOPIC = "alerts"
 
@@ -29,14 +30,14 @@ class AlertStore(Protocol):
         """Alerts in their latest state."""
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
+        """Write what changed, then the new state of alerts: until that is stored the change is found again."""
 
 
 class Alerter:
     """Evaluates the rules on every changed row of the as-of day.
 
     Rows are written before and marked after: a crash in between restates the account, and the change is found again
-    with the same id. So each change goes out at least once.
+    with the same id. So each change goes out at least once. Whom to tell of it the outbox finds in the tables.
 
     Nobody is told of what was found in history, and not as it happened; those changes are muted. That is:
     - in accounts whose events are from more than two days ago, or some were and came while many records waited, by
@@ -46,11 +47,13 @@ class Alerter:
     A breach that only the turn of the day brings is told, however old the account's events are.
     """
 
-    def __init__(self, rules: Iterable[Rule], receivers: Callable[[], list[Receiver]]) -> None:
-        self._rules = tuple(rules)
-        self._make_receivers = receivers
-        self._receivers: Receivers | None = None
+    def __init__(self, rules: Iterable[Rule], outbox: Outbox) -> None:
+        self._rules, self._outbox = tuple(rules), outbox
         self._book: tuple[Pipeline, AlertBook] | None = None
+
+    async def begin(self, pipeline: Pipeline) -> None:
+        """A tenure begins: receivers are told of what is still due, and from now on of what changes."""
+        await self._outbox.begin(pipeline.tenure)
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written: send and store what they change about alerts."""
@@ -74,9 +77,9 @@ class Alerter:
             await pipeline.send([_record(alert) for alert in told])
         changes = [change_of(alert, day, muted=_account(alert) in muted) for alert in told]
         await pipeline.call(store.add_alerts, changed, changes)
-        for alert in told:
-            if _account(alert) not in muted:
-                self._receivers_in_loop().notify(as_json(alert))
+        reach("alerts_stored")
+        if told:
+            self._outbox.wake()
 
     def _book_of(self, pipeline: Pipeline) -> AlertBook:
         """The book of this tenure: another's is forgotten with its accounts."""
@@ -84,15 +87,13 @@ class Alerter:
             self._book = pipeline, AlertBook(self._rules)
         return self._book[1]
 
-    def _receivers_in_loop(self) -> Receivers:
-        if self._receivers is None:
-            self._receivers = Receivers(self._make_receivers())
-        return self._receivers
+    async def end(self, timeout_s: float) -> None:
+        """The tenure ends: what receivers are being told has so much time."""
+        await self._outbox.end(timeout_s)
 
     async def close(self) -> None:
-        """Give the receivers a moment for what is under way."""
-        if self._receivers is not None:
-            await asyncio.shield(self._receivers.close())
+        """Let go of receivers."""
+        await asyncio.shield(self._outbox.close())
 
 
 def _muted(causes: Mapping[AccountId, Cause], rows: DailyRows, now_ms: int) -> set[AccountId]:

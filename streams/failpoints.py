@@ -22,6 +22,9 @@ Failpoint = Literal[
     "before_commit",  # everything of a flush is durable, its offsets are not committed
     "after_commit",  # rows do not follow yet
     "rows_stored",  # not yet judged, nor marked
+    "alerts_stored",  # nobody was notified of them
+    "before_notify",  # a receiver is about to be told
+    "after_notify",  # it has it, which is not noted
     "assigned",  # partitions were given, and an epoch taken
     "revoked",  # partitions are to go
     "turned",  # the as-of day has moved, no row has

@@ -36,7 +36,7 @@ class AlertStore(Protocol):
         """Every change of the alerts of these accounts."""
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
+        """Write what changed, then the new state of alerts: until that is stored the change is found again."""
 
 
 class Historian:
@@ -46,13 +46,19 @@ class Historian:
         self._rules = tuple(rules)
         self._turn = count()
 
+    async def begin(self, pipeline: Pipeline) -> None:
+        """Nobody is to be told of anything."""
+
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Make the stored alerts of these accounts those that their rows give."""
         version = (pipeline.tenure.epoch << 40) + next(self._turn)
         await pipeline.call(rewrite, store, self._rules, pipeline.rows.terms_of, list(written.versions), version)
 
-    async def close(self) -> None:
+    async def end(self, timeout_s: float) -> None:
         """Nothing is under way."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def rewrite(

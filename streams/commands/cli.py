@@ -38,7 +38,7 @@ COMMANDS = {
     "verify": "Are the rows what the stored events give? Exits 1 when not.",
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
-    "alerts": "List alerts.",
+    "alerts": "Alerts: list, show, acknowledge, silence.",
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",
@@ -135,6 +135,16 @@ def configured(*needs: Literal["kafka", "db"]) -> Callable[[Callable[..., Any]],
         return functools.reduce(lambda wrapped, option: option(wrapped), reversed(asked), with_settings)
 
     return decorate
+
+
+def moment(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """A day or a time, UTC, as epoch ms: the callback of an option."""
+    from schemas.events import to_ms
+
+    try:
+        return None if text is None else to_ms(text)
+    except TypeError:
+        raise click.BadParameter("not like 2025-06-30 or 2025-06-30T12:00", param=option) from None
 
 
 def _settings(file: Path | None, kafka: str | None, db: str | None) -> "Settings":

@@ -9,11 +9,12 @@ from streams.commands.cli import COMMANDS
 from streams.core.metrics import METRICS, Metric
 from streams.core.rules import DEFAULT_RULES
 from streams.ruletables import RuleTable
+from streams.sections import Access, Alertmanager, Email, Slack, Webhook
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)  # settings: all but access, then access, then rules
+SHOWN = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)  # settings: all but access, then access, then rules, then receivers
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -43,8 +44,14 @@ def test_readme_shows_every_setting() -> None:
         for key in type(section).model_fields
         if key not in ("marketplaces", "registry")
     ]
+    keys += [
+        key
+        for section in (Webhook, Slack, Email, Alertmanager)
+        for key in section.model_fields
+        if key not in Access.model_fields
+    ]
     assert keys
-    assert not [key for key in keys if not re.search(rf"^(# )?{key} = ", shown, re.MULTILINE)]
+    assert not [key for key in keys if not re.search(rf"^(# )?{key} = |# or {key}\b", shown, re.MULTILINE)]
 
 
 def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> None:
@@ -57,6 +64,8 @@ def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> Non
     assert {rule.name: rule.for_days for rule in load_settings(file, {}, {}).alerts.rules if rule.for_days} == {
         "negative_rate": 2
     }
+    file.write_text(SHOWN[3])
+    assert load_settings(file, {}, {}).receivers.email is not None
     file.write_text(SHOWN[0])
     settings = load_settings(file, {}, {})
     assert settings.metrics.terms_of("MKT-JP").cs_min_responses == 20
