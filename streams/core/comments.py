@@ -31,7 +31,8 @@ _CAUSE_OF_LIST = {  # the others are called like their cause
     "broken": "product",
 }
 _HAPPY = 4  # stars from which on nothing went wrong, whatever the comment mentions
-_BUT = ("neutral", "but")
+_BUT, _SAYS_NOTHING, _JUDGEMENT = ("neutral", "but"), ("neutral", "words"), ("neutral", "judgement")
+_FAULT, _ARRIVAL = ("product", "fault"), ("fulfilment", "arrival")
 _UNKNOWN_MAX = 2  # words in a clause that the lists do not have
 _RUN = 3  # characters, where words are not told apart, that may be one unknown word
 _LENGTH_MAX = 4_000  # characters; marketplaces allow 400 to 1,000
@@ -79,16 +80,18 @@ class _Clause(NamedTuple):
 
     @property
     def subject(self) -> str | None:
-        """The ground that it alone would be; None if it says nothing of its own; else `other`."""
-        sections = {section for section, _ in self.kinds}
-        fault = ("product", "fault") in self.kinds
-        if "seller" in sections or (fault and "fulfilment" in sections):
+        """The ground that it alone would be; None if it says nothing of its own; `arrival`; else `other`."""
+        sections = {section for section, _ in self.kinds - {_ARRIVAL, _JUDGEMENT}}
+        fault, arrival = _FAULT in self.kinds, _ARRIVAL in self.kinds
+        if "seller" in sections or (fault and "fulfilment" in sections) or self.unknown > _UNKNOWN_MAX:
             return "other"
-        if "fulfilment" in sections:
-            return "fulfilment" if self.unknown <= _UNKNOWN_MAX else "other"
-        if "product" in sections:
-            return "product_review" if self.unknown <= (_UNKNOWN_MAX if fault else 1) else "other"
-        return "other" if self.unknown else None
+        if "fulfilment" in sections or (arrival and sections == {"either"}):  # it came scratched
+            return "fulfilment"
+        if fault or (_JUDGEMENT in self.kinds and "product" in sections and not arrival and self.unknown <= 1):
+            return "product_review"
+        if self.unknown or "product" in sections:
+            return "other"
+        return "arrival" if arrival else None
 
 
 @lru_cache(_CACHED)
@@ -110,9 +113,8 @@ def _read(comment: str) -> _Said:
         grounds.add("personal_data")
     if _promotes({kind for one in units for kind in words.promotional.kinds(one)}, links):
         grounds.add("promotional")
-    subjects = {clause.subject for clause in clauses} - {None}
-    if whole and len(subjects) == 1 and not links:
-        grounds |= subjects - {"other"}
+    if whole and not links:
+        grounds |= _entirely({clause.subject for clause in clauses})
     said = {kind for clause in clauses for kind in clause.kinds}
     return _Said(frozenset(grounds), frozenset(_causes({name for _, name in said})))
 
@@ -128,15 +130,23 @@ def _clauses(words: Vocabulary, units: list[str]) -> Iterator[_Clause]:
         if kind == _BUT:
             yield _Clause(frozenset(kinds), unknown)
             kinds, unknown = set(), 0
-        elif kind is not None and kind[0] != "neutral":
+        elif kind is not None and kind != _SAYS_NOTHING:
             kinds.add(kind)
     yield _Clause(frozenset(kinds), unknown)
+
+
+def _entirely(subjects: set[str | None]) -> set[str]:
+    """The one ground that all clauses are about. That something came is no ground, and goes with the delivery."""
+    about = {subject for subject in subjects if subject is not None}
+    if "fulfilment" in about:
+        about.discard("arrival")
+    return about & {"product_review", "fulfilment"} if len(about) == 1 else set()
 
 
 def _causes(lists: set[str]) -> set[str]:
     if lists & {"packaging", "not_as_described"}:
         lists -= {"broken"}  # says how it came, or what was hidden
-    return {_CAUSE_OF_LIST.get(name, name) for name in lists} - {"about"}
+    return {_CAUSE_OF_LIST.get(name, name) for name in lists} - {"about", "arrival", "judgement"}
 
 
 def _promotes(kinds: set[Kind], links: list[str]) -> bool:
