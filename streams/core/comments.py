@@ -105,13 +105,14 @@ def _read(comment: str) -> _Said:
     if (language := language_of(comment)) is None:
         return _Said(frozenset(grounds), frozenset())
     words = vocabulary(language)
-    units = [words.units(plain(clause)) for clause in _CLAUSE.split(comment)]
+    units = [words.units(clause) for clause in plain(_CLAUSE.sub("\n", comment)).split("\n")]
     clauses = [clause for one in units for clause in _clauses(words, one)]
-    if any(words.obscene.kinds(one) for one in units):
+    flat = [unit for one in units for unit in (*one, "\n")]
+    if words.obscene.kinds(flat):
         grounds.add("obscene")
     if names_a_person(comment, language):
         grounds.add("personal_data")
-    if _promotes({kind for one in units for kind in words.promotional.kinds(one)}, links):
+    if _promotes(words.promotional.kinds(flat), links):
         grounds.add("promotional")
     if whole and not links:
         grounds |= _entirely({clause.subject for clause in clauses})

@@ -9,8 +9,9 @@ fit at a place the longest counts. Accents and case are nothing: buyers leave th
 import re
 import tomllib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
@@ -21,19 +22,53 @@ UNSPACED: Final = ("zh", "ja")
 LANGUAGES: Final = SPACED + UNSPACED
 
 _GAP = ".."
-_STEM_MIN = 3  # letters by which stems are found
+_STEM_MIN = 2  # letters by which stems are found
 # What stands inside a word hides an obscene one: "f*ck".
 _WORD = re.compile(r"\w+(?:[*@$#]+\w+)*\*?|\.\.|\N{REVERSED HAND WITH MIDDLE FINGER EXTENDED}")
 _CHARACTER = re.compile(r"\.\.|[a-z0-9]+|\w")
 _ACCENT = re.compile(r"[\u0300-\u036f]")
-_KANA, _HAN = re.compile(r"[\u3041-\u30ff]"), re.compile(r"[\u3400-\u9fff]")
+_KANA, _HAN_OR_KANA = re.compile(r"[\u3041-\u30ff]"), re.compile(r"[\u3041-\u30ff\u3400-\u9fff]")
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 _CLEAR_SHARE = 0.5  # of the words, known to one language more than to any other: no need to ask the detector
 _LEAST_SHARE = 0.3
-_WORDS_READ = 60  # of a long comment, to tell its language
+_WORDS_READ = 30  # of a long comment, to tell its language
+_WORDS_CACHED = 8_192  # 1 MB
+_BEGINNINGS_CACHED = 1_024  # of each list
 
 Kind = tuple[str, str]  # section and list: ("fulfilment", "late")
-_Term = tuple[tuple[str, ...], Kind]
+
+
+class _Node:
+    """What may follow in a term, and what the term is that ends here."""
+
+    __slots__ = ("after_gap", "kind", "stems", "whole")
+
+    def __init__(self) -> None:
+        self.kind: Kind | None = None
+        self.whole: dict[str, _Node] = {}
+        self.stems: dict[str, list[tuple[str, _Node]]] = {}  # by their first letters
+        self.after_gap: _Node | None = None
+
+    def grow(self, unit: str) -> "_Node":
+        """The node that a unit of a term leads to."""
+        if unit == _GAP:
+            self.after_gap = self.after_gap or _Node()
+            return self.after_gap
+        if not unit.endswith("*"):
+            return self.whole.setdefault(unit, _Node())
+        stem = unit[:-1]
+        alike = self.stems.setdefault(stem[:_STEM_MIN], [])
+        if all(one != stem for one, _ in alike):
+            alike.append((stem, _Node()))
+        return next(node for one, node in alike if one == stem)
+
+    def steps(self, unit: str) -> "Iterator[_Node]":
+        """The nodes that a unit of a text leads to."""
+        if (node := self.whole.get(unit)) is not None:
+            yield node
+        for stem, node in self.stems.get(unit[:_STEM_MIN], ()):
+            if unit.startswith(stem):
+                yield node
 
 
 class Terms:
@@ -41,60 +76,51 @@ class Terms:
 
     def __init__(self, terms: Iterable[tuple[str, Kind]], *, unspaced: bool) -> None:
         self._gap = 6 if unspaced else 3
-        self._whole: dict[str, list[_Term]] = {}
-        self._stems: dict[str, list[_Term]] = {}
-        self._words: set[str] = set()
+        self._root = _Node()
+        self._words = _Node()  # every unit of every term
         for term, kind in terms:
-            units = tuple(units_of(plain(term), unspaced=unspaced))
-            self._words.update(units)
-            if units[0].endswith("*"):
-                self._stems.setdefault(units[0][:_STEM_MIN], []).append((units, kind))
-            else:
-                self._whole.setdefault(units[0], []).append((units, kind))
+            node = self._root
+            for unit in units_of(plain(term), unspaced=unspaced):
+                self._words.grow(unit)
+                node = node.grow(unit)
+            node.kind = node.kind or kind  # the first list that has a term is the one that counts
+        self._begin = lru_cache(_BEGINNINGS_CACHED)(lambda unit: tuple(self._root.steps(unit)))
 
     def know(self, word: str) -> bool:
         """Whether the word is in some term."""
-        return word in self._words or any(
-            word.startswith(term[0][:-1]) for term, _ in self._stems.get(word[:_STEM_MIN], ())
-        )
+        return any(True for _ in self._words.steps(word))
 
     def hits(self, units: list[str]) -> Iterator[tuple[Kind | None, int]]:
-        """What the units are, from left to right, and how many each; of terms as long as each other the first."""
+        """What the units are, from left to right, and how many each."""
         at = 0
         while at < len(units):
-            kind, length = self._longest(units, at)
-            yield kind, length
-            at += length
+            end, kind = at + 1, None
+            for node in self._begin(units[at]):
+                found = self._longest(node, units, at + 1)
+                if found[0] > end or kind is None:
+                    end, kind = max(found[0], end), found[1]
+            yield kind, end - at
+            at = end
 
     def kinds(self, units: list[str]) -> set[Kind]:
         """What is said anywhere in the units."""
+        begin = self._begin
+        if not any(map(begin, units)):
+            return set()
         return {kind for kind, _ in self.hits(units) if kind is not None}
 
-    def _longest(self, units: list[str], at: int) -> tuple[Kind | None, int]:
-        best: Kind | None = None
-        length = 0
-        word = units[at]
-        for terms in (self._whole.get(word, ()), self._stems.get(word[:_STEM_MIN], ())):
-            for term, kind in terms:
-                if (end := self._end(term, units, at)) is not None and end - at > length:
-                    best, length = kind, end - at
-        return best, length or 1
-
-    def _end(self, term: tuple[str, ...], units: list[str], at: int) -> int | None:
-        """Where the term ends that begins at `at`; None if it is another."""
-        reach = 0
-        for wanted in term:
-            if wanted == _GAP:
-                reach = self._gap
-                continue
-            for place in range(at, min(at + reach + 1, len(units))):
-                unit = units[place]
-                if unit == wanted or (wanted[-1] == "*" and unit.startswith(wanted[:-1])):
-                    at, reach = place + 1, 0
-                    break
-            else:
-                return None
-        return at
+    def _longest(self, node: _Node, units: list[str], at: int) -> tuple[int, Kind | None]:
+        """Where the longest term ends that goes on from the node, and what it is; 0 if none does."""
+        best: tuple[int, Kind | None] = (0, None) if node.kind is None else (at, node.kind)
+        if at < len(units):
+            for step in node.steps(units[at]):
+                if (found := self._longest(step, units, at + 1))[0] > best[0]:
+                    best = found
+        if node.after_gap is not None:
+            for place in range(at, min(at + self._gap + 1, len(units))):
+                if (found := self._longest(node.after_gap, units, place))[0] > best[0]:
+                    best = found
+        return best
 
 
 class Vocabulary(NamedTuple):
@@ -166,8 +192,8 @@ def language_of(text: str) -> str | None:
     words = [word for word in _WORD.findall(plain(text)) if not word[0].isdigit()][:_WORDS_READ]
     if not words:
         return None
-    known = sorted(((sum(map(vocabulary(one).knows, words)), one) for one in SPACED), reverse=True)
-    (most, best), (second, _) = known[:2]
+    spoken = Counter(language for word in words for language in _spoken_in(word))
+    (best, most), (_, second) = [*spoken.most_common(2), ("", 0), ("", 0)][:2]
     if most > second and most >= _CLEAR_SHARE * len(words):
         return best
     detected = _detected(text)
@@ -175,12 +201,16 @@ def language_of(text: str) -> str | None:
 
 
 def _by_script(text: str) -> str | None:
-    if text.isascii():
+    if text.isascii() or not (written := len(_HAN_OR_KANA.findall(text))):
         return None
-    kana, han = len(_KANA.findall(text)), len(_HAN.findall(text))
-    if 4 * (kana + han) < sum(map(str.isalpha, text)):
+    if 4 * written < sum(map(str.isalpha, text)):
         return None
-    return "ja" if kana else "zh" if han else None
+    return "ja" if _KANA.search(text) else "zh"
+
+
+@lru_cache(_WORDS_CACHED)
+def _spoken_in(word: str) -> tuple[str, ...]:
+    return tuple(language for language in SPACED if vocabulary(language).knows(word))
 
 
 def _detected(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """Comments written for the purpose, with what should be read in them, and how well it is.
 
-`labelled.jsonl` has one comment a line: its part (`development`, which the lists were made with, or `held_out`, which was
-written before and never tuned on), language, text, stars, who fulfilled, grounds and root causes.
+`labelled.jsonl` has one comment a line: its part (`development`, which the lists were made with, or `held_out`, which
+was written before and never tuned on), language, text, stars, who fulfilled, grounds and root causes.
 """
 
 import json
