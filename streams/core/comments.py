@@ -36,7 +36,7 @@ _FAULT, _ARRIVAL = ("product", "fault"), ("fulfilment", "arrival")
 _UNKNOWN_MAX = 2  # words in a clause that the lists do not have
 _RUN = 3  # characters, where words are not told apart, that may be one unknown word
 _LENGTH_MAX = 4_000  # characters; marketplaces allow 400 to 1,000
-_CACHED = 4_096  # comments, 2 MB at most usually: "never arrived" is written every day
+_CACHED, _CACHED_LENGTH_MAX = 4_096, 200  # comments, 3 MB at most: "never arrived" is written every day
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _OWN_LINK = re.compile(r"amazon|ebay|ups\.|dhl|fedex|usps|track", re.IGNORECASE)
@@ -58,7 +58,7 @@ def read(comment: str | None, *, rating: int, answers: Answers | None, by_market
     >>> read("Came a week late and the seller was rude.", rating=1, answers=None, by_marketplace=True)
     Reading(grounds=(), causes=('late', 'service'))
     """
-    said = _read(comment) if comment else _NOTHING
+    said = (_said if len(comment or "") > _CACHED_LENGTH_MAX else _remembered)(comment or "")
     causes = {cause for cause, answer in zip(_CAUSE_OF_NO, answers or (), strict=False) if answer is False}
     if rating < _HAPPY:
         causes |= said.causes
@@ -71,9 +71,6 @@ class _Said(NamedTuple):
     causes: frozenset[str]
 
 
-_NOTHING = _Said(frozenset(), frozenset())
-
-
 class _Clause(NamedTuple):
     kinds: frozenset[Kind]  # what it speaks of
     unknown: int  # words that the lists do not have
@@ -82,20 +79,20 @@ class _Clause(NamedTuple):
     def subject(self) -> str | None:
         """The ground that it alone would be; None if it says nothing of its own; `arrival`; else `other`."""
         sections = {section for section, _ in self.kinds - {_ARRIVAL, _JUDGEMENT}}
-        fault, arrival = _FAULT in self.kinds, _ARRIVAL in self.kinds
-        if "seller" in sections or (fault and "fulfilment" in sections) or self.unknown > _UNKNOWN_MAX:
+        fault, arrival, judged = (kind in self.kinds for kind in (_FAULT, _ARRIVAL, _JUDGEMENT))
+        mixed = {"fulfilment", "product"} <= sections and (fault or judged)
+        if mixed or "seller" in sections or self.unknown > _UNKNOWN_MAX:
             return "other"
         if "fulfilment" in sections or (arrival and sections == {"either"}):  # it came scratched
             return "fulfilment"
-        if fault or (_JUDGEMENT in self.kinds and "product" in sections and not arrival and self.unknown <= 1):
+        if fault or (judged and "product" in sections and not arrival and self.unknown <= 1):
             return "product_review"
         if self.unknown or "product" in sections:
             return "other"
         return "arrival" if arrival else None
 
 
-@lru_cache(_CACHED)
-def _read(comment: str) -> _Said:
+def _said(comment: str) -> _Said:
     comment = mask(comment)
     grounds = {"personal_data"} if E_MAIL in comment or PHONE in comment else set()
     whole = not grounds and len(comment) <= _LENGTH_MAX
@@ -118,6 +115,9 @@ def _read(comment: str) -> _Said:
         grounds |= _entirely({clause.subject for clause in clauses})
     said = {kind for clause in clauses for kind in clause.kinds}
     return _Said(frozenset(grounds), frozenset(_causes({name for _, name in said})))
+
+
+_remembered = lru_cache(_CACHED)(_said)
 
 
 def _clauses(words: Vocabulary, units: list[str]) -> Iterator[_Clause]:

@@ -15,8 +15,6 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-import pycld2
-
 SPACED: Final = ("en", "de", "es", "fr", "it", "pt")
 UNSPACED: Final = ("zh", "ja")
 LANGUAGES: Final = SPACED + UNSPACED
@@ -45,8 +43,8 @@ class _Node:
 
     def __init__(self) -> None:
         self.kind: Kind | None = None
-        self.whole: dict[str, _Node] = {}
-        self.stems: dict[str, list[tuple[str, _Node]]] = {}  # by their first letters
+        self.whole: dict[str, _Node] = _NO_NODES  # most terms end here: 2 MB of empty dictionaries
+        self.stems: dict[str, list[tuple[str, _Node]]] = _NO_STEMS  # by their first letters
         self.after_gap: _Node | None = None
 
     def grow(self, unit: str) -> "_Node":
@@ -55,8 +53,9 @@ class _Node:
             self.after_gap = self.after_gap or _Node()
             return self.after_gap
         if not unit.endswith("*"):
+            self.whole = self.whole or {}
             return self.whole.setdefault(unit, _Node())
-        stem = unit[:-1]
+        stem, self.stems = unit[:-1], self.stems or {}
         alike = self.stems.setdefault(stem[:_STEM_MIN], [])
         if all(one != stem for one, _ in alike):
             alike.append((stem, _Node()))
@@ -71,24 +70,29 @@ class _Node:
                 yield node
 
 
+_NO_NODES: dict[str, _Node] = {}
+_NO_STEMS: dict[str, list[tuple[str, _Node]]] = {}
+
+
 class Terms:
     """Terms of one language, found in a text's units."""
 
     def __init__(self, terms: Iterable[tuple[str, Kind]], *, unspaced: bool) -> None:
         self._gap = 6 if unspaced else 3
         self._root = _Node()
-        self._words = _Node()  # every unit of every term
+        self._words: set[str] = set()  # every unit of every term
+        self._stems: set[str] = set()
         for term, kind in terms:
             node = self._root
             for unit in units_of(plain(term), unspaced=unspaced):
-                self._words.grow(unit)
+                (self._stems if unit.endswith("*") else self._words).add(unit.removesuffix("*"))
                 node = node.grow(unit)
             node.kind = node.kind or kind  # the first list that has a term is the one that counts
         self._begin = lru_cache(_BEGINNINGS_CACHED)(lambda unit: tuple(self._root.steps(unit)))
 
     def know(self, word: str) -> bool:
         """Whether the word is in some term."""
-        return any(True for _ in self._words.steps(word))
+        return word in self._words or any(word[:length] in self._stems for length in range(_STEM_MIN, len(word) + 1))
 
     def hits(self, units: list[str]) -> Iterator[tuple[Kind | None, int]]:
         """What the units are, from left to right, and how many each."""
@@ -214,6 +218,8 @@ def _spoken_in(word: str) -> tuple[str, ...]:
 
 
 def _detected(text: str) -> str | None:
+    import pycld2  # 5 MB
+
     try:
         languages = pycld2.detect(_NO_LETTERS.sub(" ", text).encode(), bestEffort=True)[2]
     except pycld2.error:  # characters that it takes for invalid
