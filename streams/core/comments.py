@@ -73,6 +73,7 @@ class _Said(NamedTuple):
 
 class _Clause(NamedTuple):
     kinds: frozenset[Kind]  # what it speaks of
+    known: int  # how often it does
     unknown: int  # words that the lists do not have
 
     @property
@@ -81,7 +82,7 @@ class _Clause(NamedTuple):
         sections = {section for section, _ in self.kinds - {_ARRIVAL, _JUDGEMENT}}
         fault, arrival, judged = (kind in self.kinds for kind in (_FAULT, _ARRIVAL, _JUDGEMENT))
         mixed = {"fulfilment", "product"} <= sections and (fault or judged)
-        if mixed or "seller" in sections or self.unknown > _UNKNOWN_MAX:
+        if mixed or "seller" in sections or self.unknown > min(_UNKNOWN_MAX, self.known):
             return "other"
         if "fulfilment" in sections or (arrival and sections == {"either"}):  # it came scratched
             return "fulfilment"
@@ -121,19 +122,20 @@ _remembered = lru_cache(_CACHED)(_said)
 
 
 def _clauses(words: Vocabulary, units: list[str]) -> Iterator[_Clause]:
-    """A clause cut once more at each word like `but`."""
+    """A clause cut once more at each `but`, `and` and the like: what follows them must be understood by itself."""
     kinds: set[Kind] = set()
-    unknown = run = at = 0
+    known = unknown = run = at = 0
     for kind, length in words.subjects.hits(units):
         number, at = units[at][0].isdigit(), at + length
         run = run + 1 if kind is None and not number else 0
         unknown += run % _RUN == 1 if words.unspaced else run > 0
         if kind == _BUT:
-            yield _Clause(frozenset(kinds), unknown)
-            kinds, unknown = set(), 0
+            yield _Clause(frozenset(kinds), known, unknown)
+            kinds, known, unknown = set(), 0, 0
         elif kind is not None and kind != _SAYS_NOTHING:
             kinds.add(kind)
-    yield _Clause(frozenset(kinds), unknown)
+            known += 1
+    yield _Clause(frozenset(kinds), known, unknown)
 
 
 def _entirely(subjects: set[str | None]) -> set[str]:

@@ -29,6 +29,7 @@ _KANA, _HAN_OR_KANA = re.compile(r"[\u3041-\u30ff]"), re.compile(r"[\u3041-\u30f
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 _CLEAR_SHARE = 0.5  # of the words, known to one language more than to any other: no need to ask the detector
 _LEAST_SHARE = 0.3
+_FEW_WORDS = 5  # of which the detector knows less than the lists
 _WORDS_READ = 30  # of a long comment, to tell its language
 _WORDS_CACHED = 8_192  # 1 MB
 _BEGINNINGS_CACHED = 1_024  # of each list
@@ -167,7 +168,8 @@ def vocabulary(language: str) -> Vocabulary:
     listed = tomllib.loads((folder / "obscene.toml").read_text("utf-8"))[language]
     clean = set(map(plain, data["obscene"]["clean"]))
     obscene = [*(word for word in listed if plain(word) not in clean), *data["obscene"]["more"]]
-    neutral = data["neutral"] | {"words": data["neutral"]["words"].split()}
+    words = data["neutral"]["words"].split()
+    neutral = {"but": data["neutral"]["but"]} | data["neutral"] | {"words": words}
     subjects = [(section, data[section]) for section in ("fulfilment", "product", "seller", "either")]
     unspaced = language in UNSPACED
     return Vocabulary(
@@ -201,7 +203,9 @@ def language_of(text: str) -> str | None:
     if most > second and most >= _CLEAR_SHARE * len(words):
         return best
     detected = _detected(text)
-    return detected if detected in SPACED else best if most >= _LEAST_SHARE * len(words) else None
+    if detected in SPACED and (len(words) > _FEW_WORDS or spoken[detected] == most):
+        return detected
+    return best if most >= _LEAST_SHARE * len(words) else None
 
 
 def _by_script(text: str) -> str | None:
