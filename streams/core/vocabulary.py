@@ -22,8 +22,10 @@ LANGUAGES: Final = SPACED + UNSPACED
 _GAP = ".."
 _STEM_MIN = 2  # letters by which stems are found
 # What stands inside a word hides an obscene one: "f*ck".
-_WORD = re.compile(r"\w+(?:[*@$#]+\w+)*\*?|\.\.|\N{REVERSED HAND WITH MIDDLE FINGER EXTENDED}")
-_CHARACTER = re.compile(r"\.\.|[a-z0-9]+|\w")
+_WORD = re.compile(r"\w+(?:[*@$#]+\w+)*|\N{REVERSED HAND WITH MIDDLE FINGER EXTENDED}")
+_CHARACTER = re.compile(r"[a-z0-9]+|\w")
+_WORD_OF_TERM = re.compile(rf"(?:{_WORD.pattern})\*?|\.\.")
+_CHARACTER_OF_TERM = re.compile(rf"{_CHARACTER.pattern}|\.\.")
 _ACCENT = re.compile(r"[\u0300-\u036f]")
 _KANA, _HAN_OR_KANA = re.compile(r"[\u3041-\u30ff]"), re.compile(r"[\u3041-\u30ff\u3400-\u9fff]")
 _NO_LETTERS = re.compile(r"[\W\d_]+")
@@ -85,7 +87,7 @@ class Terms:
         self._stems: set[str] = set()
         for term, kind in terms:
             node = self._root
-            for unit in units_of(plain(term), unspaced=unspaced):
+            for unit in (_CHARACTER_OF_TERM if unspaced else _WORD_OF_TERM).findall(plain(term)):
                 (self._stems if unit.endswith("*") else self._words).add(unit.removesuffix("*"))
                 node = node.grow(unit)
             node.kind = node.kind or kind  # the first list that has a term is the one that counts
@@ -143,12 +145,7 @@ class Vocabulary(NamedTuple):
 
     def units(self, text: str) -> list[str]:
         """The words, or where words are not told apart the characters, of a plain text."""
-        return units_of(text, unspaced=self.unspaced)
-
-
-def units_of(text: str, *, unspaced: bool) -> list[str]:
-    """The words of a plain text, or its characters where words are written without spaces."""
-    return (_CHARACTER if unspaced else _WORD).findall(text)
+        return (_CHARACTER if self.unspaced else _WORD).findall(text)
 
 
 def plain(text: str) -> str:

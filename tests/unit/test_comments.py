@@ -66,6 +66,7 @@ def test_a_third_of_the_comments_is_held_out_and_none_is_in_both_parts() -> None
     [
         ("Arrived two weeks late.", "fulfilment"),
         ("Awful! Arrived two weeks late. Never again.", "fulfilment"),
+        ("***Arrived two weeks late***", "fulfilment"),
         ("Arrived two weeks late, the seller did not care", None),
         ("Arrived two weeks late. Not as described.", None),
         ("Arrived two weeks late. It broke after a day.", None),
