@@ -41,6 +41,10 @@ bench: .venv/.dev ## side by side against peers
 chaos: .venv/.dev ## kills and other faults under load, three quarters of an hour: what was lost, as a table
 	$(BIN)/python -m tests.chaos
 
+.PHONY: score
+score: .venv/.dev ## how well comments are read: precision and recall
+	$(BIN)/python -m tests.comments
+
 .PHONY: constraints
 constraints: install ## resolve the pins anew, for every Python we support
 	$(PIP) uv
