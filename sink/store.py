@@ -60,6 +60,18 @@ class Store(Ledger):
                 events[topic] += self._rows(f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}")
         return Loaded(events, self.marks(accounts))
 
+    def seen_since(self, account: AccountId, since_ms: int) -> list[tuple[Topic, str, str, int, int]]:
+        """The account's events that were stored then or later: topic, subject, event id, rank, when (epoch ms)."""
+        found: list[tuple[Topic, str, str, int, int]] = []
+        for topic in TOPICS:
+            subject = "conversation_id" if topic == "surveys" else "order_id"
+            query = f"""SELECT {subject}, event_id, reinterpretAsUInt64(digest),
+                    toUnixTimestamp64Milli(min(first_seen_at)) AS seen_ms
+                FROM {EVENT_TABLES[topic]} WHERE {of_accounts([account])}
+                GROUP BY {subject}, event_id, digest HAVING seen_ms >= {int(since_ms)}"""
+            found += [(topic, *row) for row in self._rows(query)]
+        return found
+
     def stored(self, accounts: Sequence[AccountId]) -> dict[AccountId, Stored]:
         """How much is stored of these accounts, as far as anything is."""
         found: dict[AccountId, Stored] = {}

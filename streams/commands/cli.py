@@ -39,6 +39,7 @@ COMMANDS = {
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "List alerts.",
+    "explain": "The orders and events behind a number, and why it changed.",
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",
