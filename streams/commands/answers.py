@@ -13,7 +13,7 @@ from streams.commands.account import Opened
 from streams.core.changes import arrivals, changes
 from streams.core.explain import Explained, explain
 from streams.core.metrics import FOREVER, METRIC_BY_NAME, iso, monday_of
-from streams.core.parts import cells, parts, series, with_numbers
+from streams.core.parts import cells, parts, plain, series, with_numbers
 from streams.core.rules import Rule
 from streams.core.stories import FACT_OF_TOPIC, AnyFact, FeedbackFact, SurveyFact
 
@@ -63,7 +63,7 @@ def of_value(opened: Opened, name: str, day: int) -> Answer:
         "unit": found.metric.unit,
         "day": iso(day),
         "value": _value(name, found.value),
-        "stored": _stored(opened, name, day, found.value),
+        **_stored(opened, name, day, found.value),
         "formula": found.formula,
         "working": found.working,
         "note": _note(opened, found),
@@ -101,7 +101,7 @@ def of_change(opened: Opened, name: str, since: int, day: int) -> Answer:
         "day": iso(day),
         "before": _value(name, before.value),
         "value": _value(name, after.value),
-        "stored": _stored(opened, name, day, after.value),
+        **_stored(opened, name, day, after.value),
         "formula": after.formula,
         "working_before": before.working,
         "working": after.working,
@@ -139,7 +139,7 @@ def of_arrivals(opened: Opened, name: str, day: int, since_ms: int) -> Answer:
         "seen_since": _moment(since_ms),
         "without": arrived[0]["before"] if arrived else _value(name, value),
         "value": _value(name, value),
-        "stored": _stored(opened, name, day, value),
+        **_stored(opened, name, day, value),
         "arrivals": arrived,
     }
 
@@ -152,9 +152,7 @@ def _note(opened: Opened, found: Explained) -> str | None:
     week, had = known["cs_week"], f"{known['cs_responses']:,} answers"
     if week is None:
         return f"no Monday has had {opened.account.terms.cs_min_responses} answers; {monday} had {had}"
-    return f"of {iso(week)}" + (
-        f", which had {had}" if iso(week) == monday else f", the last with enough; {monday} had {had}"
-    )
+    return f"of {monday}, which had {had}" if iso(week) == monday else f"of {iso(week)}; {monday} had but {had}"
 
 
 _IN_TIME = ("cs_week", "last_event_time")  # of which a difference is no number
@@ -195,16 +193,14 @@ def _value(name: str, value: Any) -> Any:
     return iso(value) if name == "cs_week" else _moment(value)
 
 
-def _stored(opened: Opened, name: str, day: int, value: Any) -> str:
-    """Whether the stored row says the same: yes, or what it says; a row may lag its events."""
+def _stored(opened: Opened, name: str, day: int, value: Any) -> Answer:
+    """What the stored row says, None also where there is none, and whether it is late: it may lag its events."""
     rows = opened.store.rows([opened.account.id], day, [name])
     if not rows.sizes or rows.columns["day"][0] != day:
-        return "no row"
-    found = rows.columns[name][0]
-    stored = None if found is None or found != found or (name == "cs_week" and found < 0) else found
-    if stored == value or (isinstance(value, float) and stored is not None and isclose(stored, value, rel_tol=1e-9)):
-        return "the same"
-    return str(_value(name, stored if stored is None or isinstance(stored, str) else stored.item()))
+        return {"stored": None, "is_late": True}
+    stored = plain(name, rows.columns[name][0])
+    same = isclose(stored, value, rel_tol=1e-9) if isinstance(stored, float) and value is not None else stored == value
+    return {"stored": _value(name, stored), "is_late": not same}
 
 
 def _curve(opened: Opened, name: str, since: int, day: int) -> Answer:

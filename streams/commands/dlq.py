@@ -52,7 +52,8 @@ def command() -> None:
 # --- which -----------------------------------------------------------------------------------------------------
 
 
-def _moment(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
+def moment(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """A day or a time, UTC, as epoch ms."""
     try:
         return None if text is None else to_ms(text)
     except TypeError:
@@ -64,8 +65,8 @@ def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--topic", type=click.Choice([*TOPICS, UNKNOWN_TOPIC]), help="Only what was meant for this one.")
     @click.option("--reason", metavar="TEXT", help="Only where the reason holds this, in upper or lower case.")
-    @click.option("--since", metavar="TIME", callback=_moment, help="Refused from then on: a day or a time, UTC.")
-    @click.option("--until", metavar="TIME", callback=_moment, help="Refused before then.")
+    @click.option("--since", metavar="TIME", callback=moment, help="Refused from then on: a day or a time, UTC.")
+    @click.option("--until", metavar="TIME", callback=moment, help="Refused before then.")
     @functools.wraps(function)
     def with_which(
         topic: str | None, reason: str | None, since: int | None, until: int | None,

@@ -10,13 +10,13 @@ import click
 
 from schemas.errors import ConfigurationError
 from streams.commands.cli import configured
+from streams.commands.dlq import moment
 
 if TYPE_CHECKING:
     from streams.commands.account import Opened
     from streams.settings import Settings
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-_TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 
 @click.command()
@@ -25,14 +25,16 @@ _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 @click.option("--metric", help="A column of seller_daily; else all that rules watch, a line each.")
 @click.option("--day", type=_DAY, help="The day whose end is meant, UTC.", show_default="the as-of day")
 @click.option("--from", "since", type=_DAY, help="What came and went between the ends of this day and --day.")
-@click.option("--seen-since", type=_TIME, help="What the events changed that arrived from this time on, UTC.")
+@click.option(
+    "--seen-since", metavar="TIME", callback=moment, help="What the events changed that arrived since then, UTC."
+)
 @click.option("--all", "every", is_flag=True, help="Every order and event in the table, not the newest 20.")
 @click.option("--format", "output", type=click.Choice(["table", "json", "csv"]), default="table",
               help="json: an object; csv: a line for each order or event.")  # fmt: skip
 @configured("db")
 def command(
     settings: "Settings", seller: str, marketplace: str, metric: str | None, day: datetime | None,
-    since: datetime | None, seen_since: datetime | None, every: bool, output: str,
+    since: datetime | None, seen_since: int | None, every: bool, output: str,
 ) -> None:  # fmt: skip
     """Explain a number: its formula with the numbers put in, and the orders and events that count.
 
@@ -64,22 +66,22 @@ def command(
         elif since is not None:
             answer = answers.of_change(opened, metric, _day_of(opened, since, asked), asked)
         elif seen_since is not None:
-            answer = answers.of_arrivals(opened, metric, asked, int(seen_since.replace(tzinfo=UTC).timestamp() * 1000))
+            answer = answers.of_arrivals(opened, metric, asked, seen_since)
         else:
             answer = answers.of_value(opened, metric, asked)
     show(answer, output, every)
 
 
-def _check(metric: str | None, since: datetime | None, seen_since: datetime | None) -> None:
+def _check(metric: str | None, since: datetime | None, seen_since: int | None) -> None:
     """What can be said before anything is opened. Raises ConfigurationError."""
     from streams.core.metrics import METRIC_BY_NAME
     from streams.ruletables import unknown
 
     if metric is not None and metric not in METRIC_BY_NAME:
         raise ConfigurationError(f'metric "{metric}" is {unknown(metric, METRIC_BY_NAME)}')
-    if metric is None and (since or seen_since):
+    if metric is None and (since or seen_since is not None):
         raise ConfigurationError("say of which --metric")
-    if since and seen_since:
+    if since and seen_since is not None:
         raise ConfigurationError("--from and --seen-since are two questions: ask one")
 
 

@@ -66,10 +66,8 @@ def _write_table(answer: Answer, every: bool) -> None:
     click.echo(f"{answer['metric']} of {whose}: {_headline(answer)}")
     for line in _workings(answer):
         click.echo(f"  {line}")
-    if answer["stored"] != "the same":
-        click.echo(
-            f"The stored row says {answer['stored']}: it is late, a worker or `sellerpulse rebuild` restates it."
-        )
+    if answer["is_late"]:
+        click.echo(f"The stored row says {_said(answer['stored'])}: a worker or `sellerpulse rebuild` restates it.")
     for line in _curve(answer, console.width):
         click.echo(f"  {line}")
     if "contributions" in answer:
@@ -198,7 +196,7 @@ def _arrivals(console: Console, records: Sequence[Answer], every: bool) -> None:
         _print(console, ("arrived", "order or conversation", "event", "before", "after"), rows)
     _and_more(len(changing) - len(shown))
     if unchanged := len(records) - len(changing):
-        click.echo(f"{unchanged:,} events changed nothing.")
+        click.echo(f"{unchanged:,} event{'' if unchanged == 1 else 's'} changed nothing.")
 
 
 def _and_more(many: int) -> None:

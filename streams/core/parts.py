@@ -116,7 +116,7 @@ def cells(account: Account, day: int) -> dict[str, Any]:
         return {}
     one = rows._replace(**{name: getattr(rows, name)[:1] for name in rows._fields[2:]})
     columns = snapshot_columns([one], lambda _: account.terms)
-    return {name: _plain(name, values[0]) for name, values in (columns | snapshot(columns)).items()}
+    return {name: plain(name, values[0]) for name, values in (columns | snapshot(columns)).items()}
 
 
 def series(account: Account, name: str, first: int) -> tuple[int, list[Any]]:
@@ -124,10 +124,11 @@ def series(account: Account, name: str, first: int) -> tuple[int, list[Any]]:
     rows = account.rows(first)
     if rows is None:
         return first, []
-    return rows.first, [_plain(name, v) for v in snapshot(snapshot_columns([rows], lambda _: account.terms))[name]]
+    return rows.first, [plain(name, v) for v in snapshot(snapshot_columns([rows], lambda _: account.terms))[name]]
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
+    """A value of a column as Python has it; null is None."""
     if name in ("cs_week", "cs_shown_week"):
         return int(value) if value >= 0 else None
     if isinstance(value, np.generic):

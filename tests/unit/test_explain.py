@@ -48,7 +48,7 @@ def worked_out(found: Explained) -> float:
 
 
 @pytest.mark.parametrize("terms, settings_of_reference", TERMS)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(events=EVENTS, chance=st.randoms(use_true_random=False))
 def test_what_is_explained_adds_up_to_the_cell_of_every_metric_on_every_day(
     terms: Terms, settings_of_reference: ReferenceSettings, events: list[dict[str, Any]], chance: Any
@@ -91,7 +91,7 @@ def adds_up(found: Explained, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("terms, _", TERMS)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(events=EVENTS, chance=st.randoms(use_true_random=False))
 def test_what_entered_and_left_adds_up_to_the_change_between_any_two_days(
     terms: Terms, _: ReferenceSettings, events: list[dict[str, Any]], chance: Any
@@ -99,7 +99,7 @@ def test_what_entered_and_left_adds_up_to_the_change_between_any_two_days(
     events = without_id_reuse(events)
     as_of = max(event["event_time"] for event in events) // MS_A_DAY + 30
     for account, _of_account in accounts_of(events, terms, as_of):
-        days = sorted(chance.randint(account.first_day, as_of) for _ in range(4))
+        days = sorted(chance.randint(account.first_day, as_of) for _ in range(3))
         for name in COLUMNS:
             told = {day: explain(account, name, day) for day in days}
             for before, after in pairwise(days):
@@ -111,7 +111,7 @@ def test_what_entered_and_left_adds_up_to_the_change_between_any_two_days(
                     assert {event.time_ms // MS_A_DAY for event in move.events} <= {move.day} or name.startswith("cs_")
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(events=EVENTS, chance=st.randoms(use_true_random=False))
 def test_late_events_account_for_the_difference_between_the_rows_without_and_with_them(
     events: list[dict[str, Any]], chance: Any
