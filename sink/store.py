@@ -51,12 +51,17 @@ class Store(Ledger):
                 EVENT_TABLES[topic], self._columns[topic], block, settings=WRITE_SETTINGS, fmt="Avro"
             )
 
-    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
-        """All that is stored of these accounts; if only what is `troubled`, without orders that went well."""
+    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False, since_ms: int | None = None) -> Loaded:
+        """All that is stored of these accounts; if only what is `troubled`, without orders that went well.
+
+        With `since_ms` (epoch) only orders with an event, or a promise, at that time or later, and the account's first.
+        """
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for these in _slices(accounts):
             for topic in TOPICS:
                 where = f"{these} AND {_TROUBLED[topic].format(these=these)}" if troubled else these
+                if since_ms is not None and topic != "surveys":
+                    where += f" AND {_SINCE.format(these=these, since=int(since_ms))}"
                 events[topic] += self._rows(f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}")
         return Loaded(events, self.marks(accounts))
 
@@ -259,6 +264,14 @@ _TROUBLED: dict[Topic, str] = {
     "surveys": f"({_KEY}, conversation_id) IN (SELECT {_KEY}, conversation_id FROM stored_survey_events "
     "WHERE {these} AND NOT solved)",
 }
+_SINCE = f"""({_KEY}, order_id) IN (
+    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} AND (
+        event_time >= fromUnixTimestamp64Milli({{since}}) OR deliver_by >= fromUnixTimestamp64Milli({{since}}))
+    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
+        WHERE {{these}} AND event_time >= fromUnixTimestamp64Milli({{since}})
+    UNION ALL SELECT {_KEY}, argMin(order_id, event_time) FROM (
+        SELECT {_KEY}, order_id, event_time FROM stored_order_events WHERE {{these}}
+        UNION ALL SELECT {_KEY}, order_id, event_time FROM stored_feedback_events WHERE {{these}}) GROUP BY {_KEY})"""
 # A metric's value as `snapshot` has it, by the column's type.
 _READ = {"Nullable(Date)": "ifNull(toInt32({0}), -1)", "DateTime64(3, 'UTC')": "toUnixTimestamp64Milli({0})"}
 _MARKS = (

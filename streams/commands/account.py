@@ -3,7 +3,7 @@
 Place in the flow: behind it, reading. What a command needs that looks into one account.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,10 +24,18 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def open_account(settings: "Settings", seller: str, marketplace: str, as_of: int | None = None) -> Iterator[Opened]:
+def open_account(
+    settings: "Settings",
+    seller: str,
+    marketplace: str,
+    as_of: int | None = None,
+    *,
+    since: Callable[[int], int | None] = lambda last: None,
+) -> Iterator[Opened]:
     """The account as of a day (UTC, a day number), without what happened later; the store is closed afterwards.
 
-    Without `as_of` it has all its events and is as of the database's as-of day. Creates nothing. Raises
+    Without `as_of` it has all its events and is as of the database's as-of day. `since` tells by that day from which on
+    orders matter, if not all do: what of others would only fill memory is left out. Creates nothing. Raises
     ConfigurationError for a day without a row, SellerpulseError for an account without events or before any row.
     """
     from schemas.errors import ConfigurationError
@@ -41,7 +49,8 @@ def open_account(settings: "Settings", seller: str, marketplace: str, as_of: int
     try:
         last = as_of_day(store)
         key = seller, marketplace
-        loaded = store.load([key])
+        first_wanted = since(last)
+        loaded = store.load([key], since_ms=None if first_wanted is None else max(first_wanted, 0) * MS_A_DAY)
         if as_of is not None:
             until_ms = (as_of + 1) * MS_A_DAY
             loaded = loaded._replace(

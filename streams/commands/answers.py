@@ -12,8 +12,8 @@ from schemas.events import EPOCH
 from streams.commands.account import Opened
 from streams.core.changes import arrivals, changes
 from streams.core.explain import Explained, explain
-from streams.core.metrics import FOREVER, METRIC_BY_NAME, iso, monday_of
-from streams.core.parts import cells, parts, plain, series, with_numbers
+from streams.core.metrics import FOREVER, METRIC_BY_NAME, Terms, iso, monday_of
+from streams.core.parts import cells, parts, plain, reach, series, with_numbers
 from streams.core.rules import Rule
 from streams.core.stories import FACT_OF_TOPIC, AnyFact, FeedbackFact, SurveyFact
 
@@ -22,12 +22,22 @@ Answer = dict[str, Any]
 DAYS_BEFORE, DAYS_AFTER = 60, 15  # of a curve, around the days that are asked for
 
 
-def of_all(opened: Opened, rules: Iterable[Rule], day: int) -> Answer:
-    """The metrics that rules watch, each with its numbers and its value of the day before."""
+def watched(rules: Iterable[Rule]) -> list[str]:
+    """The metrics of these rules."""
+    return list(dict.fromkeys(condition.metric for rule in rules for condition in rule.conditions))
+
+
+def wanted_since(names: Iterable[str], terms: Terms, day: int) -> int | None:
+    """The day from which on orders matter to answers about these metrics on that day or later; None: all matter."""
+    days = reach((METRIC_BY_NAME[name] for name in names), terms)
+    return None if days is None else day - DAYS_BEFORE - days
+
+
+def of_all(opened: Opened, names: Iterable[str], day: int) -> Answer:
+    """These metrics, each with its numbers and its value of the day before."""
     known, before = cells(opened.account, day), cells(opened.account, day - 1)
-    watched = dict.fromkeys(condition.metric for rule in rules for condition in rule.conditions)
     metrics = []
-    for name in watched:
+    for name in names:
         metric, terms = METRIC_BY_NAME[name], opened.account.terms
         metrics.append(
             {

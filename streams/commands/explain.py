@@ -13,6 +13,8 @@ from streams.commands.cli import configured
 from streams.commands.dlq import moment
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from streams.commands.account import Opened
     from streams.settings import Settings
 
@@ -59,10 +61,17 @@ def command(
     from streams.commands.account import open_account
     from streams.commands.explaining import show
 
-    with open_account(settings, seller, marketplace) as opened:
+    names = answers.watched(settings.alerts.rules) if metric is None else [metric]
+    terms = settings.metrics.terms_of(marketplace)
+
+    def wanted_since(last: int) -> int | None:
+        days = (last, *(_number_of(each) for each in (day, since) if each is not None))
+        return answers.wanted_since(names, terms, min(days))
+
+    with _patience(), open_account(settings, seller, marketplace, since=wanted_since) as opened:
         asked = _day_of(opened, day, opened.as_of)
         if metric is None:
-            answer = answers.of_all(opened, settings.alerts.rules, asked)
+            answer = answers.of_all(opened, names, asked)
         elif since is not None:
             answer = answers.of_change(opened, metric, _day_of(opened, since, asked), asked)
         elif seen_since is not None:
@@ -70,6 +79,17 @@ def command(
         else:
             answer = answers.of_value(opened, metric, asked)
     show(answer, output, every)
+
+
+def _patience() -> "Status":
+    """A sign of life on a terminal: an account of a million orders takes a minute."""
+    from rich.console import Console
+
+    return Console(stderr=True).status("reading the account's events")
+
+
+def _number_of(day: datetime) -> int:
+    return int(day.replace(tzinfo=UTC).timestamp()) // 86_400
 
 
 def _check(metric: str | None, since: datetime | None, seen_since: int | None) -> None:
@@ -91,7 +111,7 @@ def _day_of(opened: "Opened", day: datetime | None, last: int) -> int:
         return last
     from streams.core.metrics import iso
 
-    asked, first = int(day.replace(tzinfo=UTC).timestamp()) // 86_400, opened.account.first_day
+    asked, first = _number_of(day), opened.account.first_day
     if not first <= asked <= last:
         raise ConfigurationError(
             f"{iso(asked)} is not among the days that can be asked for, {iso(first)} to {iso(last)}"

@@ -15,6 +15,7 @@ from streams.core.formula import Sql, Value
 from streams.core.metrics import (
     COUNTER_INDEX,
     COUNTERS,
+    FOREVER,
     METRIC_BY_NAME,
     SURVEY_COLUMNS,
     SURVEY_COUNTERS,
@@ -101,6 +102,21 @@ def _summands(side: str, name: str, terms: Terms) -> list[Part]:
         for each in read
         for part in _summands(side, each, terms)
     ]
+
+
+def reach(metrics: Iterable[Metric], terms: Terms) -> int | None:
+    """So many days before a row's own no order need have an event to count in these metrics; None: all count.
+
+    An order without a delivery counts as received some days after its last event.
+    """
+    days = 0
+    for metric in metrics:
+        made_of = parts(metric, terms)
+        if not made_of:
+            return None
+        for part in made_of:
+            days = max(days, part.counter.days(terms) + part.counter.lag(terms))
+    return None if days >= FOREVER else days + terms.receipt_days
 
 
 # --- values --------------------------------------------------------------------------------------------------

@@ -46,7 +46,13 @@ ANSWERS = [
           buyer_initiated=True)
     for day in range(45)
 ]  # fmt: skip
-EARLY = [*ORDERS, *RATINGS, *ANSWERS]
+EARLY = [
+    *ORDERS,
+    *RATINGS,
+    *ANSWERS,
+    rated(250, "o-7", 4),
+    event(251, "orders", "p-251", order_id="o-251", kind="PLACED"),
+]
 LATE = [
     event(20, "feedback", "r-1", order_id="o-1", kind="REMOVED"),
     event(21, "feedback", "a-4", order_id="o-4", kind="RESPONDED"),
@@ -62,7 +68,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     for name, events in (("early", EARLY), ("late", LATE)):
         file = folder / f"{name}.jsonl"
         file.write_text("\n".join(map(json.dumps, events)))
-        done = run("replay", str(file), "--db", path, "--as-of", "2023-12-31")
+        done = run("replay", str(file), "--db", path, "--as-of", "2024-06-30")
         assert done.returncode == 0, done.stderr
         if name == "early":
             tables = ("order_events", "feedback_events", "survey_events")
@@ -73,15 +79,15 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def test_every_metric_of_a_day_is_explained_as_its_row_has_it(db: tuple[str, str]) -> None:
-    path, _ = db
+    days = FIRST, FIRST + 25, FIRST + 304
     names = [metric.name for metric in METRICS]
     code = f"""
 import json
 from streams.commands.account import open_account
 from streams.commands.answers import of_value
 from streams.settings import load_settings
-with open_account(load_settings(None, {{"clickhouse": {{"url": {path!r}}}}}), "S1", "M") as opened:
-    answers = [of_value(opened, name, day) for name in {names!r} for day in ({FIRST}, {FIRST + 25}, opened.as_of)]
+with open_account(load_settings(None, {{"clickhouse": {{"url": {db[0]!r}}}}}), "S1", "M") as opened:
+    answers = [of_value(opened, name, day) for name in {names!r} for day in {days!r}]
 print(json.dumps(answers))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -92,6 +98,9 @@ print(json.dumps(answers))
         assert not answer["is_late"]
         for side, total in answer["totals"].items():
             assert total == sum(each["brings"].get(side, 0) for each in answer["contributions"])
+    # Without the orders that cannot matter, which is how the command reads the account.
+    for name in ("positive_90d", "orders_30d", "order_defect_rate_60d", "buy_box_points_per_order_90d", "cs_score"):
+        assert explained(db[0], "--metric", name) == answers[3 * names.index(name) + 2]
 
 
 def test_a_value_is_told_with_its_orders_events_and_the_day_each_leaves(db: tuple[str, str]) -> None:
@@ -159,7 +168,7 @@ def test_without_a_metric_those_are_told_that_rules_watch(db: tuple[str, str]) -
     "words, code, said",
     [
         (("--metric", "negative_90"), 2, 'metric "negative_90" is unknown, did you mean "negative_90d"?'),
-        (("--metric", "negative_90d", "--day", "2024-01-01"), 2, "2023-08-31 to 2023-12-31"),
+        (("--metric", "negative_90d", "--day", "2024-07-01"), 2, "2023-08-31 to 2024-06-30"),
         (("--metric", "negative_90d", "--from", "2023-09-10", "--day", "2023-09-01"), 2, "2023-08-31 to 2023-09-01"),
         (("--from", "2023-09-10"), 2, "say of which --metric"),
         (("--marketplace", "N"), 1, "no event is stored of 'S1' on 'N': 'S1' sells on 'M'"),
