@@ -51,14 +51,31 @@ class Store(Ledger):
                 EVENT_TABLES[topic], self._columns[topic], block, settings=WRITE_SETTINGS, fmt="Avro"
             )
 
-    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
-        """All that is stored of these accounts; if only what is `troubled`, without orders that went well."""
+    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False, since_ms: int | None = None) -> Loaded:
+        """All that is stored of these accounts; if only what is `troubled`, without orders that went well.
+
+        With `since_ms` (epoch) only orders with an event, or a promise, at that time or later, and the account's first.
+        """
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for these in _slices(accounts):
             for topic in TOPICS:
                 where = f"{these} AND {_TROUBLED[topic].format(these=these)}" if troubled else these
+                if since_ms is not None and topic != "surveys":
+                    where += f" AND {_SINCE.format(these=these, since=int(since_ms))}"
                 events[topic] += self._rows(f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}")
         return Loaded(events, self.marks(accounts))
+
+    def seen_since(self, account: AccountId, since_ms: int) -> list[tuple[Topic, str, str, int, int]]:
+        """The account's events that were stored then or later: topic, subject, event id, rank, when (epoch ms)."""
+        found: list[tuple[Topic, str, str, int, int]] = []
+        for topic in TOPICS:
+            subject = "conversation_id" if topic == "surveys" else "order_id"
+            query = f"""SELECT {subject}, event_id, reinterpretAsUInt64(digest),
+                    toUnixTimestamp64Milli(min(first_seen_at)) AS seen_ms
+                FROM {EVENT_TABLES[topic]} WHERE {of_accounts([account])}
+                GROUP BY {subject}, event_id, digest HAVING seen_ms >= {int(since_ms)}"""
+            found += [(topic, *row) for row in self._rows(query)]
+        return found
 
     def stored(self, accounts: Sequence[AccountId]) -> dict[AccountId, Stored]:
         """How much is stored of these accounts, as far as anything is."""
@@ -247,6 +264,14 @@ _TROUBLED: dict[Topic, str] = {
     "surveys": f"({_KEY}, conversation_id) IN (SELECT {_KEY}, conversation_id FROM stored_survey_events "
     "WHERE {these} AND NOT solved)",
 }
+_SINCE = f"""({_KEY}, order_id) IN (
+    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} AND (
+        event_time >= fromUnixTimestamp64Milli({{since}}) OR deliver_by >= fromUnixTimestamp64Milli({{since}}))
+    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
+        WHERE {{these}} AND event_time >= fromUnixTimestamp64Milli({{since}})
+    UNION ALL SELECT {_KEY}, argMin(order_id, event_time) FROM (
+        SELECT {_KEY}, order_id, event_time FROM stored_order_events WHERE {{these}}
+        UNION ALL SELECT {_KEY}, order_id, event_time FROM stored_feedback_events WHERE {{these}}) GROUP BY {_KEY})"""
 # A metric's value as `snapshot` has it, by the column's type.
 _READ = {"Nullable(Date)": "ifNull(toInt32({0}), -1)", "DateTime64(3, 'UTC')": "toUnixTimestamp64Milli({0})"}
 _MARKS = (

@@ -6,7 +6,7 @@ in the database (`streams.core.formula`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal, NamedTuple
 
@@ -171,14 +171,30 @@ def monday_of(day: Value) -> Value:
 
 
 class Metric(NamedTuple):
-    """One column of `seller_daily`. `compute` sees all counters and the metrics before it, by name."""
+    """One column of `seller_daily`. `compute` sees all counters and the metrics before it, by name.
+
+    `words` are its formula, with the names of terms in braces where their numbers belong.
+    """
 
     name: str
     type: str
     unit: str
-    formula: str
+    words: str
     source: str
     compute: Callable[[Mapping[str, Value]], Value]
+
+    @property
+    def formula(self) -> str:
+        """The formula under the default terms."""
+        return self.formula_under(Terms())
+
+    def formula_under(self, terms: Terms) -> str:
+        """The formula with the numbers of these terms.
+
+        >>> METRIC_BY_NAME["buy_box_points_90d"].formula_under(Terms(points_negative=-300))
+        '100 x problem_free_orders_90d - 300 x negative_90d'
+        """
+        return self.words.format_map(asdict(terms)).replace("+ -", "- ")
 
 
 _FEEDBACK = "marketplaces' feedback rating: 4-5 stars positive, 3 neutral, 1-2 negative"
@@ -222,7 +238,7 @@ def _of_window(window: str) -> tuple[Metric, ...]:
 def _of_question(question: str) -> tuple[Metric, ...]:
     answers, yes = f"{question}_answers_90d", f"{question}_yes_90d"
     return (
-        _count(answers, f"standing ratings of 90 days that answered {question}", _QUESTIONS),
+        _count(answers, f"standing ratings of {{medium_days}} days that answered {question}", _QUESTIONS),
         _ratio(f"{question}_rate_90d", yes, answers, _QUESTIONS),
     )
 
@@ -233,7 +249,8 @@ METRICS: tuple[Metric, ...] = (
     *_of_question("item_as_described"),
     *_of_question("customer_service"),
     _count("problem_free_orders_90d", "orders received in the window and problem-free", _BUY_BOX),
-    Metric("buy_box_points_90d", "Int64", "points", "100 x problem_free_orders_90d - 500 x negative_90d", _BUY_BOX,
+    Metric("buy_box_points_90d", "Int64", "points",
+           "{points_problem_free} x problem_free_orders_90d + {points_negative} x negative_90d", _BUY_BOX,
            lambda c: points(c["problem_free_orders_90d"], c["negative_90d"],
                             c["points_problem_free"], c["points_negative"])),
     _count("received_orders_90d", "orders received in the window, whatever their trouble", _BUY_BOX),
@@ -251,19 +268,21 @@ METRICS: tuple[Metric, ...] = (
     Metric("feedback_per_100_orders_90d", "Nullable(Float64)", "ratings/100 orders",
            "100 x (positive_90d + neutral_90d + negative_90d) / orders_90d", _FEEDBACK,
            lambda c: ratio(c["positive_90d"] + c["neutral_90d"] + c["negative_90d"], c["orders_90d"], 100)),
-    _count("cs_responses", "survey answers in the 28 days before the week's Monday", _CS, of="cs_week_responses"),
+    _count("cs_responses", "survey answers in the {cs_days} days before the week's Monday", _CS,
+           of="cs_week_responses"),
     _count("cs_conversations", "conversations answered in them", _CS, of="cs_week_conversations"),
     _count("cs_solved", "of those, solved by their latest answer before the Monday", _CS, of="cs_week_solved"),
     Metric("cs_score", "Nullable(Float64)", "0-10",
-           "10 x solved / conversations of the last Monday with 40 answers, half up to one decimal", _CS,
-           lambda c: score(c["cs_shown_solved"], c["cs_shown_conversations"])),
+           "10 x solved / conversations of the last Monday with {cs_min_responses} answers, half up to one decimal",
+           _CS, lambda c: score(c["cs_shown_solved"], c["cs_shown_conversations"])),
     Metric("cs_week", "Nullable(Date)", "day", "the Monday that cs_score comes from", _CS,
            lambda c: c["cs_shown_week"]),
     Metric("cs_is_current", "UInt8", "0/1", "1 if cs_week is the Monday of the row's week", _CS,
            lambda c: flag(c["cs_shown_week"] == monday_of(c["day"]))),
-    Metric("cs_band", "LowCardinality(Nullable(String))", "colour", "red < 6.0, yellow < 8.0, green: of cs_score", _CS,
+    Metric("cs_band", "LowCardinality(Nullable(String))", "colour",
+           "red < {cs_red_below}, yellow < {cs_yellow_below}, green: of cs_score", _CS,
            lambda c: band(c["cs_score"], c["cs_red_below"], c["cs_yellow_below"])),
-    _count("cs_running_conversations", "conversations answered in the 28 days that end with the row's day", _CS),
+    _count("cs_running_conversations", "conversations answered in the {cs_days} days that end with the row's day", _CS),
     _count("cs_running_solved", "of those, solved by their latest answer", _CS),
     Metric("cs_running_score", "Nullable(Float64)", "0-10",
            "10 x cs_running_solved / cs_running_conversations, half up to one decimal", _CS,
