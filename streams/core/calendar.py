@@ -6,7 +6,7 @@ of any day are a prefix sum of steps, anchored at the as-of day, so that restati
 """
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -189,6 +189,12 @@ class Account:
     def as_of(self) -> int:
         """The last day that has a row."""
         return self._calendar.as_of
+
+    def orders(self) -> Iterator[str]:
+        """The orders that have events of either topic."""
+        orders = self.stories[OrderFact]
+        yield from orders
+        yield from (order for order in self.stories[FeedbackFact] if order not in orders)
 
     # --- contributions -----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from streams.core.calendar import Account
 from streams.core.metrics import COUNTER_INDEX, COUNTERS, FOREVER, MONDAY, WINDOWS, Fact
 from streams.core.rules import Rule
-from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact, Span, Stories, SurveyFact
+from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact, Span, SurveyFact
 
 
 class Behind(NamedTuple):
@@ -96,10 +96,7 @@ class Evidence:
     def _spans(self, conversations: bool) -> dict[Fact, list[tuple[str, Span]]]:
         if conversations not in self._said:
             said = self._said[conversations] = {}
-            stories = self._account.stories
-            for subject in (
-                stories[SurveyFact] if conversations else _troubled(stories[OrderFact], stories[FeedbackFact])
-            ):
+            for subject in self._account.stories[SurveyFact] if conversations else _troubled(self._account):
                 for span in self._account.says(conversations, subject):
                     said.setdefault(span.fact, []).append((subject, span))
         return self._said[conversations]
@@ -111,10 +108,10 @@ class Evidence:
         return max(told, key=lambda answer: answer[:2]).order_id if told else None
 
 
-def _troubled(orders: Stories, feedback: Stories) -> Iterator[str]:
+def _troubled(account: Account) -> Iterator[str]:
     """The orders that can be behind anything. Nine of ten cannot, and reading their stories is what takes time."""
-    for order in [*orders, *(order for order in feedback if order not in orders)]:
-        rated, events = feedback[order].values(), orders[order].values()
+    for order in account.orders():
+        rated, events = account.stories[FeedbackFact][order].values(), account.stories[OrderFact][order].values()
         promised = min((event.deliver_by for event in events if event.deliver_by is not None), default=_NEVER_MS)
         if any((event.rating or 5) <= 3 or False in (event.answers or ()) for event in rated) or any(
             event.kind not in _UNTROUBLED or event.time_ms > promised for event in events

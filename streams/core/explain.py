@@ -52,7 +52,7 @@ def is_of_conversations(fact: Fact) -> bool:
 def _subjects(account: Account, is_conversation: bool) -> Iterable[str]:
     if is_conversation:
         return account.stories[SurveyFact]
-    return account.stories[OrderFact] | account.stories[FeedbackFact]
+    return account.orders()
 
 
 def evaluated_on(part: Part, day: int, known: Mapping[str, Any]) -> int | None:
@@ -210,5 +210,5 @@ def _telling(facts: set[Fact], story: list[Any]) -> list[AnyFact]:
 def story_of(account: Account, is_conversation: bool, subject: str) -> list[Any]:
     """A story's events, those that change no metric left out, in story order."""
     topics = (SurveyFact,) if is_conversation else (OrderFact, FeedbackFact)
-    events = [fact for topic in topics for fact in account.stories[topic].get(subject, {}).values()]
+    events = [fact for topic in topics for fact in account.stories[topic][subject].values()]
     return sorted(fact for fact in events if type(fact) is not FeedbackFact or fact.kind in RATING_KINDS)

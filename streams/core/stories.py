@@ -117,6 +117,10 @@ class Stories:
         """All of them."""
         return (self[subject] for subject in self)
 
+    def items(self) -> Iterator[tuple[str, Story]]:
+        """All of them, each with its subject."""
+        return ((subject, self[subject]) for subject in self)
+
 
 class Span(NamedTuple):
     """A story says: `amount` of `fact`, dated `dated`, in the rows of the days [start, end)."""
