@@ -10,10 +10,12 @@ import pytest
 
 from schemas.codec import Codec
 from schemas.events import MS_A_DAY, Parsed, account_key, from_json
+from streams.pipeline import NEAR_EVENTS
 from tests.integration.program import Ground, Place, Program, Sent, Webhook, succeed, wait_until
 from tests.unit.sources import ORDER, RATING
 
-SELLERS = [f"S{n:05}" for n in range(2_000)]  # 10,000 pass too, in four minutes
+# 10,000 pass too, in four minutes. With fewer the last bad rating would come when the head is near.
+SELLERS = [f"S{n:05}" for n in range(NEAR_EVENTS // 2)]
 UNHAPPY = json.dumps([{"name": "unhappy", "metric": "negative_90d", "comparison": ">", "threshold": 0}])
 CODEC = Codec()
 
@@ -29,7 +31,7 @@ def year() -> Iterator[dict[str, Any]]:
     for month in range(12, -1, -1):
         for n, seller in enumerate(SELLERS):
             yield event(ORDER | {"kind": "PLACED"}, seller, 30.4 * month, month)
-            if month == 1 + 6 * (n % 3) and n % 3 < 2:  # 30 days ago, 213 days ago
+            if month == 2 + 6 * (n % 3) and n % 3 < 2:  # 61 days ago, 243 days ago
                 yield event(RATING | {"kind": "SUBMITTED", "rating": 1}, seller, 30.4 * month, 100 + month)
 
 
