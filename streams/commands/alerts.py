@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schemas.errors import SellerpulseError
+from streams.commands import ruling
 from streams.commands.cli import configured, moment
 from streams.commands.silencing import NEEDED, ack, silence
 from streams.commands.sql import COUNT, OUTPUTS, count, formatted, opened, show
@@ -61,6 +62,7 @@ def command() -> None:
       sellerpulse alerts show 3f2a9c... --db ./pulse
       sellerpulse alerts ack 3f2a9c... --by ana --comment "courier on strike"
       sellerpulse alerts silence add seller=A1 rule=cs_* --until 2025-07-01 --by ana --comment "moving the desk"
+      sellerpulse alerts check sellerpulse.toml
     """
 
 
@@ -187,3 +189,5 @@ def history(settings: "Settings", globs: dict[str, str], since: int | None, limi
 
 command.add_command(ack)
 command.add_command(silence)
+command.add_command(ruling.check)
+command.add_command(ruling.test)
