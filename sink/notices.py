@@ -10,7 +10,8 @@ from sink.query import Connection, of_accounts
 
 _KEY = "seller_id, marketplace_id, alert_id"
 _RECENT_DAYS = 30  # what was to be told before that is not looked at any more
-_OF_EPOCH = f"bitAnd({{0}}.version, {(1 << EPOCH_BITS) - 1})"
+_BELOW = (1 << EPOCH_BITS) - 1
+_OF_EPOCH = f"bitAnd(version, {_BELOW})"
 _MS = pa.timestamp("ms", "UTC")
 _GLOB = "rule, seller_id, marketplace_id, severity"
 
@@ -40,21 +41,12 @@ class Noticeboard(Connection):
         Changes that are muted, too old, or came before it was introduced are never due. One that another owner found
         again is the same change: of its version only the epoch is another.
         """
-        query = f"""SELECT
-                h.alert_id, toInt32(h.day), h.rule, h.seller_id, h.marketplace_id, h.state, h.value, h.version,
-                toUnixTimestamp64Milli(h.changed_at), n.attempts, toUnixTimestamp64Milli(n.next_at),
-                toUnixTimestamp64Milli(n.told_at), (h.seller_id, h.marketplace_id, h.alert_id) IN ({_TOLD})
-            FROM (SELECT * FROM stored_alert_history FINAL
-                WHERE muted = 0 AND gone = 0 AND state IN ('firing', 'resolved') AND {_mine(partitions, owned)}
-                    AND changed_at >= (SELECT min(since) FROM receivers WHERE receiver = {{receiver:String}})
-                    AND changed_at >= now64(3) - INTERVAL {_RECENT_DAYS} DAY) AS h
-            LEFT JOIN (SELECT * FROM stored_notifications FINAL
-                WHERE receiver = {{receiver:String}} AND noted_at >= now64(3) - INTERVAL {_RECENT_DAYS} DAY) AS n
-            ON h.seller_id = n.seller_id AND h.marketplace_id = n.marketplace_id AND h.alert_id = n.alert_id
-                AND h.day = n.day AND h.state = n.state
-            WHERE n.outcome IN ('', 'retrying') OR {_OF_EPOCH.format("n")} != {_OF_EPOCH.format("h")}
-            ORDER BY h.changed_at, h.version, h.alert_id"""
-        rows = self._rows(query, {"receiver": receiver})
+        who, mine = {"receiver": receiver}, _mine(partitions, owned)
+        # Mostly nothing is due: that is told by rows as they lie there, in a tenth of the time that FINAL takes.
+        accounts = [(seller, marketplace) for seller, marketplace in self._rows(_CANDIDATES.format(mine=mine), who)]
+        if not accounts:
+            return []
+        rows = self._rows(_DUE.format(mine=mine, these=of_accounts(accounts)), who)
         return [Due(AlertChange(*change), *rest) for *change, rest in ((*row[:8], row[8:]) for row in rows)]
 
     def notices(self, accounts: Sequence[AccountId]) -> dict[str, Notices]:
@@ -107,6 +99,24 @@ class Noticeboard(Connection):
 
 _TOLD = f"""SELECT {_KEY} FROM stored_notifications FINAL
     WHERE receiver = {{receiver:String}} AND state = 'firing' AND told_at IS NOT NULL"""
+_TO_BE_TOLD = f"""muted = 0 AND gone = 0 AND state IN ('firing', 'resolved') AND {{mine}}
+    AND changed_at >= (SELECT min(since) FROM receivers WHERE receiver = {{{{receiver:String}}}})
+    AND changed_at >= now64(3) - INTERVAL {_RECENT_DAYS} DAY"""
+_CHANGE = f"{_KEY}, day, state, {_OF_EPOCH}"
+_CANDIDATES = f"""SELECT DISTINCT seller_id, marketplace_id FROM stored_alert_history
+    WHERE {_TO_BE_TOLD} AND ({_CHANGE}) NOT IN (SELECT {_CHANGE} FROM stored_notifications
+        WHERE receiver = {{{{receiver:String}}}} AND outcome != 'retrying'
+            AND noted_at >= now64(3) - INTERVAL {_RECENT_DAYS} DAY)"""
+_DUE = f"""SELECT h.alert_id, toInt32(h.day), h.rule, h.seller_id, h.marketplace_id, h.state, h.value, h.version,
+        toUnixTimestamp64Milli(h.changed_at), n.attempts, toUnixTimestamp64Milli(n.next_at),
+        toUnixTimestamp64Milli(n.told_at),
+        (h.seller_id, h.marketplace_id, h.alert_id) IN ({_TOLD.replace("{", "{{").replace("}", "}}")} AND {{these}})
+    FROM (SELECT * FROM stored_alert_history FINAL WHERE {_TO_BE_TOLD} AND {{these}}) AS h
+    LEFT JOIN (SELECT * FROM stored_notifications FINAL WHERE receiver = {{{{receiver:String}}}} AND {{these}}) AS n
+    ON h.seller_id = n.seller_id AND h.marketplace_id = n.marketplace_id AND h.alert_id = n.alert_id
+        AND h.day = n.day AND h.state = n.state
+    WHERE n.outcome IN ('', 'retrying') OR bitAnd(n.version, {_BELOW}) != bitAnd(h.version, {_BELOW})
+    ORDER BY h.changed_at, h.version, h.alert_id"""
 _NOTIFICATION = (
     "receiver, seller_id, marketplace_id, alert_id, toInt32(day), state, version, outcome, "
     "toUnixTimestamp64Milli(told_at), attempts, toUnixTimestamp64Milli(next_at), last_error"

@@ -63,6 +63,7 @@ def command() -> None:
       sellerpulse alerts show 3f2a9c... --db ./pulse
       sellerpulse alerts ack 3f2a9c... --by ana --comment "courier on strike"
       sellerpulse alerts silence add seller=A1 rule=cs_* --until 2025-07-01 --by ana --comment "moving the desk"
+      sellerpulse alerts check sellerpulse.toml
     """
 
 
@@ -193,3 +194,5 @@ def history(settings: "Settings", globs: dict[str, str], since: int | None, limi
 
 command.add_command(ack)
 command.add_command(silence)
+command.add_command(ruling.check)
+command.add_command(ruling.test)

@@ -310,3 +310,25 @@ def test_a_change_whose_alert_is_not_stored_waits_for_it_and_found_again_is_the_
 
     asyncio.run(run())
     assert one.changes() == ["a1-firing-7"]
+
+
+def test_one_that_wants_it_is_told_again_and_again_of_what_it_knows_to_fire(
+    store: Store, server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "LOOK_S", 0.05)
+    ended = ALERT._replace(alert_id="ended")
+    add(store, ALERT, ended, ALERT._replace(alert_id="muted"), muted=1)
+    one = Told("one", by_account=False)
+    one.resends = True
+    deliver(server, one, until=lambda: True)
+    assert one.tries == []
+    add(store, ALERT, ended)
+    deliver(server, one, until=lambda: len(one.messages) > 3)
+    assert {tuple(change["alert_id"] for change in message.json["alerts"]) for message in one.messages} == {
+        ("a1", "ended"),
+    }  # fmt: skip
+    add(store, ENDED._replace(alert_id="ended"))
+    one.messages.clear()
+    deliver(server, one, until=lambda: len(one.messages) > 3)
+    assert [change["id"] for change in one.messages[0].json["alerts"]] == ["ended-resolved-1"]
+    assert {change["alert_id"] for message in one.messages[1:] for change in message.json["alerts"]} == {"a1"}

@@ -11,6 +11,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 from aiokafka.partitioner import murmur2
@@ -19,12 +20,14 @@ from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic, account_key
 from schemas.rows import Standard
+from sink.connect import connect
 from streams.alerter import TOPIC, Alerter
 from streams.checking import Sampler
 from streams.core.metrics import Terms
 from streams.core.rules import Rule
 from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
+from streams.outbox import Outbox
 from streams.pipeline import Pipeline
 from streams.refusals import NO_LIMIT, Refusals
 from streams.rewrite import Historian
@@ -173,7 +176,8 @@ class Worker:
             clock=lambda: world.now_ms, waiting=lambda: world.waiting, send=self._send, commit=self._commit,
             judge=self._judge,
         )  # fmt: skip
-        self.alerter = Alerter(world.rules, list) if world.rules and world.is_live else Historian(world.rules)
+        nobody = Outbox([], partial(connect, "nowhere"))
+        self.alerter = Alerter(world.rules, nobody) if world.rules and world.is_live else Historian(world.rules)
         self.sampler = Sampler(world.store, lambda _: world.terms, STANDARD, tenure.epoch, self.pipeline.call)
         self.reads = {at: offset for at, offset in world.log.committed.items() if at[1] in tenure.owned}
         self._tasks: dict[str, asyncio.Task[None]] = {}
