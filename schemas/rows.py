@@ -136,6 +136,37 @@ class Which(NamedTuple):
     records: tuple[str, ...] = ()
 
 
+class CaseClocks(NamedTuple):
+    """What rules look at of a case. Times are epoch ms; `steps`: each status that it had, with the time it began."""
+
+    account: AccountId
+    order_id: str
+    event_id: str
+    rating: int
+    opened_at: int
+    closed_at: int | None
+    respond_target_at: int | None
+    respond_by: int | None
+    remove_by: int
+    first_action_at: int | None
+    steps: list[tuple[str, int]]
+
+
+# A source is silent that has brought nothing for so long, and usually brings something: so many events a day, on at
+# least so many of the 28 days before the day of its last event. (That is half of them: a median of 5 or more.)
+SILENT_MS = 48 * 3_600_000
+USUAL_EVENTS, USUAL_DAYS, USUAL_OF_DAYS = 5, 14, 28
+
+
+class Silence(NamedTuple):
+    """A source that was silent: its last event before that, and the next one, if there is one. Times are epoch ms."""
+
+    account: AccountId
+    source: str
+    last_at: int
+    ended_at: int | None
+
+
 class AlertRow(NamedTuple):
     """One alert in one state; times are epoch ms. `gone`: it never was."""
 

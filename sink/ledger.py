@@ -6,10 +6,11 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, SelfCheck, Which
-from sink.query import Connection, of_accounts
+from sink.due import Due
+from sink.query import of_accounts
 
 
-class Ledger(Connection):
+class Ledger(Due):
     """See `sink.store.Store`, which is this and the events and rows."""
 
     # --- the as-of day and epochs ------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from schemas.events import TOPICS, Topic
 from schemas.rows import AccountId, Cell, DailyRows, Loaded, Mark, Standard, Stored, Wrong
 from sink.compare import compare
 from sink.ledger import Ledger
-from sink.query import WRITE_SETTINGS, converted, of_accounts
+from sink.query import WRITE_SETTINGS, converted, of_accounts, of_partitions
 from sink.recompute import recompute
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Terms
 
@@ -278,7 +278,7 @@ def _numpy(values: pa.ChunkedArray) -> Array:
 
 
 def _where(partitions: int, owned: Iterable[int]) -> str:
-    return f" WHERE account_hash % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"
+    return f" WHERE {of_partitions(partitions, owned)}"
 
 
 def _repeated(values: Sequence[str], sizes: Sequence[int]) -> pa.DictionaryArray:

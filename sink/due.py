@@ -1,0 +1,92 @@
+"""What rules on cases and sources ask of a store: which cases are open, which sources have brought nothing for long.
+
+What is due when is the business of `streams.core.clocks`; here is what it looks at.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from schemas.rows import SILENT_MS, USUAL_DAYS, USUAL_EVENTS, USUAL_OF_DAYS, AccountId, CaseClocks, Silence
+from sink.query import Connection, of_accounts, of_partitions
+
+_KEY = "seller_id, marketplace_id"
+_A_DAY = 86_400_000
+_TABLES = ("stored_order_events", "stored_feedback_events", "stored_survey_events")
+# A silence that began longer ago is no news; days that tell whether a source was a busy one lie before it.
+_NEWS_MS = SILENT_MS + 48 * 3_600_000
+
+
+class Due(Connection):
+    """See `sink.store.Store`, which is this and the rest."""
+
+    def open_cases(self, partitions: int, owned: Iterable[int], now: int) -> list[CaseClocks]:
+        """Cases of accounts of these partitions that are open at `now`, epoch ms, or were opened later."""
+        over = f"ifNull(ifNull(closed_at, expires_at) > {_moment(now)}, true)"
+        return self._clocks(f"{of_partitions(partitions, owned, _HASH)} AND {over}")
+
+    def case_clocks(self, accounts: Sequence[AccountId]) -> list[CaseClocks]:
+        """All cases of these accounts, as far as rules go."""
+        return self._clocks(of_accounts(accounts)) if accounts else []
+
+    def _clocks(self, which: str) -> list[CaseClocks]:
+        rows = self._rows(f"SELECT {_CLOCKS} FROM stored_cases FINAL WHERE {which} AND NOT gone")
+        return [CaseClocks((seller, marketplace), *rest) for seller, marketplace, *rest in rows]
+
+    def silences(self, accounts: Sequence[AccountId], now: int) -> list[Silence]:
+        """Each time that a source of these accounts was silent, of events up to `now`, epoch ms."""
+        if not accounts:
+            return []
+        rows = self._rows(_silences(of_accounts(accounts), now))
+        return [Silence((seller, market), source, last, after or None) for seller, market, source, last, after in rows]
+
+    def quiet(self, partitions: int, owned: Iterable[int], now: int) -> list[AccountId]:
+        """Accounts of these partitions with a source that has just fallen silent, or nearly so.
+
+        Reads the times of all events: a tenth of a second of processor time for a million.
+        """
+        each = " UNION ALL ".join(
+            f"""SELECT {_KEY}, source, count() AS events, max(event_time) AS last FROM {table}
+            WHERE {of_partitions(partitions, owned)} AND event_time <= {_moment(now)}
+                AND event_time > {_moment(now - _NEWS_MS - (USUAL_OF_DAYS + 1) * _A_DAY)}
+            GROUP BY {_KEY}, source"""
+            for table in _TABLES
+        )
+        rows = self._rows(
+            f"""SELECT DISTINCT {_KEY} FROM (
+                SELECT {_KEY}, source, sum(events) AS events, max(last) AS last FROM ({each}) GROUP BY {_KEY}, source
+            ) WHERE events > {USUAL_EVENTS * USUAL_DAYS}
+                AND last <= {_moment(now - SILENT_MS)} AND last > {_moment(now - _NEWS_MS)}"""
+        )
+        return [(seller, marketplace) for seller, marketplace in rows]
+
+
+_HASH = "bitAnd(kafkaMurmurHash(concat(seller_id, '|', marketplace_id)), 2147483647)"
+_INSTANTS = ("respond_target_at", "respond_by", "remove_by", "first_action_at")
+# What closes a case by the clock alone is known before.
+_CLOCKS = f"""{_KEY}, order_id, feedback_event_id, rating, toUnixTimestamp64Milli(opened_at),
+    toUnixTimestamp64Milli(ifNull(closed_at, expires_at)), {", ".join(f"toUnixTimestamp64Milli({at})" for at in _INSTANTS)},
+    arrayMap(step -> (step.1, toUnixTimestamp64Milli(step.2)), transitions)"""
+
+
+def _moment(time_ms: int) -> str:
+    return f"fromUnixTimestamp64Milli({int(time_ms)}, 'UTC')"
+
+
+def _silences(which: str, now: int) -> str:
+    """Account, source, its last event before a silence and the first one after, 0 for none."""
+    each = " UNION ALL ".join(
+        f"SELECT {_KEY}, source, toUnixTimestamp64Milli(event_time) AS t FROM {table} FINAL WHERE {which}"
+        for table in _TABLES
+    )
+    of_source = f"PARTITION BY {_KEY}, source ORDER BY day"
+    return f"""
+SELECT {_KEY}, source, last, next FROM (
+    SELECT {_KEY}, source, last,
+        leadInFrame(first) OVER ({of_source} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next,
+        countIf(events >= {USUAL_EVENTS}) OVER ({of_source} RANGE BETWEEN {USUAL_OF_DAYS} PRECEDING AND 1 PRECEDING)
+            AS busy
+    FROM (
+        SELECT {_KEY}, source, toInt32(intDiv(t, {_A_DAY})) AS day, count() AS events, min(t) AS first, max(t) AS last
+        FROM ({each}) WHERE t <= {int(now)} GROUP BY {_KEY}, source, day
+    )
+) WHERE busy >= {USUAL_DAYS} AND if(next = 0, {int(now)} + 1, next) - last > {SILENT_MS}
+ORDER BY {_KEY}, source, last"""

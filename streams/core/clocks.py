@@ -1,0 +1,176 @@
+"""Rules on what falls due: cases that wait for somebody, sources that bring nothing any more.
+
+Place in the flow: beside `rules`, which are about metrics and days. These are about instants: `of_case` and
+`of_source` say from when until when each rule holds, whoever asks and whenever; `changes` says what of that is news.
+Knows no clock: `now` is handed in.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from schemas.events import MS_A_DAY
+from schemas.rows import SILENT_MS, AccountId, AlertRow, CaseClocks, Silence
+from streams.core.rules import OTHER_RULES, alert_id
+
+MS_AN_HOUR = 3_600_000
+RECENT_MS = 48 * MS_AN_HOUR  # what fell due before is no news: a backfill is quiet
+CLOSING_MS = 7 * MS_A_DAY
+FOLLOW_UP_MS = 3 * MS_A_DAY
+PENDING = "removal_requested"
+NEGATIVE_STARS = 3.0  # a case is of a rating of so many stars or fewer
+
+
+class Spell(NamedTuple):
+    """A rule holds of a subject, from `since` until just before `until` (None: no end is known). Times are epoch ms.
+
+    `value` is that of the first instant, `last_value` that of `until`; both are held against the threshold.
+    """
+
+    rule: str
+    account: AccountId
+    subject: str
+    order_id: str | None
+    since: int
+    until: int | None
+    value: float
+    last_value: float | None
+    threshold: float
+
+    @property
+    def alert_id(self) -> str:
+        """The id of the alert that it makes; ids of feedback are those of one order alone."""
+        subject = self.subject if self.order_id is None else f"{self.order_id} {self.subject}"
+        return alert_id(self.rule, *self.account, subject, self.since // MS_A_DAY)
+
+    def holds(self, now: int) -> bool:
+        """Whether the rule holds at that instant."""
+        return self.since <= now and (self.until is None or now < self.until)
+
+
+# --- what holds, from when until when ------------------------------------------------------------------------
+
+
+def of_case(case: CaseClocks) -> Iterator[Spell]:
+    """All that rules say of a case, each spell after the ones before.
+
+    Hours since the case opened are held against those that there were to act in, days left against seven, days since
+    a request against three, and the stars of a new case against three.
+    """
+    opened, over = case.opened_at, case.closed_at
+    acted = _first(case.first_action_at, over)
+    yield from _spell(case, "negative_feedback", opened, over, (case.rating, case.rating, NEGATIVE_STARS))
+    for rule, due in (("case_target", case.respond_target_at), ("case_overdue", case.respond_by)):
+        if due is not None:
+            yield from _since(case, rule, opened, due, acted, MS_AN_HOUR)
+    last = _first(case.remove_by, over)
+    for since, until in _between(_requests(case), case.remove_by - CLOSING_MS, last):
+        left = ((case.remove_by - at) / MS_A_DAY for at in (since, until))
+        yield from _spell(case, "case_closing", since, until, (*left, CLOSING_MS / MS_A_DAY))
+    for asked, answered in _requests(case):
+        yield from _since(case, "case_follow_up", asked, asked + FOLLOW_UP_MS, answered, MS_A_DAY)
+
+
+def of_source(silence: Silence) -> Iterator[Spell]:
+    """A source that brought nothing for longer than 48 h: hours since its last event, held against 48."""
+    last, until = silence.last_at, silence.ended_at
+    since = last + SILENT_MS
+    if until is None or since < until:
+        gone = None if until is None else (until - last) / MS_AN_HOUR
+        hours = SILENT_MS / MS_AN_HOUR
+        yield Spell("source_silent", silence.account, silence.source, None, since, until, hours, gone, hours)
+
+
+def _spell(
+    case: CaseClocks, rule: str, since: int, until: int | None, values: tuple[float, float, float]
+) -> Iterator[Spell]:
+    if until is None or since < until:
+        value, last, threshold = values
+        ended = None if until is None else last
+        yield Spell(rule, case.account, case.event_id, case.order_id, since, until, value, ended, threshold)
+
+
+def _since(case: CaseClocks, rule: str, begin: int, due: int, until: int | None, unit: int) -> Iterator[Spell]:
+    """A clock that began then, fell due, and was stopped: how long it ran, against how long it was to run."""
+    allowed = (due - begin) / unit
+    ran = allowed if until is None else (until - begin) / unit
+    return _spell(case, rule, due, until, (allowed, ran, allowed))
+
+
+def _requests(case: CaseClocks) -> Iterator[tuple[int, int | None]]:
+    """Times from a request for removal until its answer, or whatever else made the case another; None: none yet."""
+    steps = case.steps
+    for n, (status, at) in enumerate(steps):
+        if status == PENDING:
+            yield at, _first(steps[n + 1][1] if n + 1 < len(steps) else None, case.closed_at)
+
+
+def _between(taken: Iterable[tuple[int, int | None]], since: int, until: int) -> Iterator[tuple[int, int]]:
+    """What of a time is left between others, which are sorted."""
+    for begin, end in taken:
+        if since < min(begin, until):
+            yield since, min(begin, until)
+        since = max(since, until if end is None else end)
+    if since < until:
+        yield since, until
+
+
+def _first(*times: int | None) -> int | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+# --- what of it is news --------------------------------------------------------------------------------------
+
+
+def alert_of(spell: Spell, now: int, version: int) -> AlertRow:
+    """The alert that a spell makes, as it is at that instant, which is none before the spell began."""
+    over = not spell.holds(now)
+    orders = [] if spell.order_id is None else [spell.order_id]
+    return AlertRow(
+        spell.alert_id, spell.rule, *spell.account, spell.subject, "resolved" if over else "firing",
+        OTHER_RULES[spell.rule], spell.last_value if over else spell.value, spell.threshold, spell.since,
+        spell.until if over else None, orders, len(orders), version,
+    )  # fmt: skip
+
+
+def changes(
+    rules: Collection[str], firing: Mapping[str, AlertRow], spells: Iterable[Spell], now: int, version: int
+) -> list[AlertRow]:
+    """Alerts in their new state: those that fell due lately and hold, and of the `firing` ones those that are over.
+
+    `spells` are all those of every case that is open or has a firing alert, and of every source likewise: a firing
+    alert whose spell is not there is over as of now, its case or its rule is gone.
+    """
+    held = {spell.alert_id: spell for spell in spells if spell.rule in rules and spell.since <= now}
+    fresh = [
+        alert_of(spell, now, version)
+        for key, spell in held.items()
+        if key not in firing and spell.holds(now) and now - spell.since < RECENT_MS
+    ]
+    over = []
+    for key, alert in firing.items():
+        if (spell := held.get(key)) is None:
+            over.append(alert._replace(state="resolved", value=None, resolved_at=now, version=version))
+        elif not spell.holds(now):
+            over.append(alert_of(spell, now, version))
+    return fresh + over
+
+
+# --- in words ------------------------------------------------------------------------------------------------
+
+_WORDS = {
+    "negative_feedback": "a rating of {value:.0f} stars on order {order} waits for somebody",
+    "case_target": "order {order}: no action for {value:.1f} h after the rating, {threshold:.0f} h is the target",
+    "case_overdue": "order {order}: no action for {value:.1f} h after the rating, {threshold:.0f} h were the limit",
+    "case_closing": "order {order}: {value:.1f} days are left to have the rating removed",
+    "case_follow_up": "order {order}: {value:.1f} days without an answer to the request for removal",
+    "source_silent": "source {subject} has brought nothing for {value:.0f} h",
+}
+
+
+def in_words(alert: AlertRow) -> str:
+    """What an alert of one of these rules is about, in words."""
+    if alert.value is None:
+        return f"{alert.rule} of {alert.subject} is no more"
+    order = alert.order_ids[0] if alert.order_ids else "unknown"
+    words = _WORDS[alert.rule]
+    return words.format(value=alert.value, threshold=alert.threshold, order=order, subject=alert.subject)
