@@ -6,7 +6,7 @@ What is due when is the business of `streams.core.clocks`; here is what it looks
 from collections.abc import Iterable, Sequence
 
 from schemas.rows import SILENT_MS, USUAL_DAYS, USUAL_EVENTS, USUAL_OF_DAYS, AccountId, CaseClocks, Silence
-from sink.query import Connection, of_accounts, of_partitions
+from sink.query import HASH, Connection, of_accounts, of_partitions
 
 _KEY = "seller_id, marketplace_id"
 _A_DAY = 86_400_000
@@ -21,7 +21,7 @@ class Due(Connection):
     def open_cases(self, partitions: int, owned: Iterable[int], now: int) -> list[CaseClocks]:
         """Cases of accounts of these partitions that are open at `now`, epoch ms, or were opened later."""
         over = f"ifNull(ifNull(closed_at, expires_at) > {_moment(now)}, true)"
-        return self._clocks(f"{of_partitions(partitions, owned, _HASH)} AND {over}")
+        return self._clocks(f"{of_partitions(partitions, owned, HASH)} AND {over}")
 
     def case_clocks(self, accounts: Sequence[AccountId]) -> list[CaseClocks]:
         """All cases of these accounts, as far as rules go."""
@@ -59,11 +59,12 @@ class Due(Connection):
         return [(seller, marketplace) for seller, marketplace in rows]
 
 
-_HASH = "bitAnd(kafkaMurmurHash(concat(seller_id, '|', marketplace_id)), 2147483647)"
-_INSTANTS = ("respond_target_at", "respond_by", "remove_by", "first_action_at")
+_INSTANTS = ", ".join(
+    f"toUnixTimestamp64Milli({at})" for at in ("respond_target_at", "respond_by", "remove_by", "first_action_at")
+)
 # What closes a case by the clock alone is known before.
 _CLOCKS = f"""{_KEY}, order_id, feedback_event_id, rating, toUnixTimestamp64Milli(opened_at),
-    toUnixTimestamp64Milli(ifNull(closed_at, expires_at)), {", ".join(f"toUnixTimestamp64Milli({at})" for at in _INSTANTS)},
+    toUnixTimestamp64Milli(ifNull(closed_at, expires_at)), {_INSTANTS},
     arrayMap(step -> (step.1, toUnixTimestamp64Milli(step.2)), transitions)"""
 
 

@@ -68,6 +68,10 @@ def of_accounts(accounts: Sequence[AccountId]) -> str:
     return f"(seller_id, marketplace_id) IN (SELECT seller_id, marketplace_id FROM {these})"
 
 
+# Of an account, where a table does not keep it.
+HASH = "bitAnd(kafkaMurmurHash(concat(seller_id, '|', marketplace_id)), 2147483647)"
+
+
 def of_partitions(partitions: int, owned: Iterable[int], account_hash: str = "account_hash") -> str:
     """The condition that a row is of an account of these partitions, of so many."""
     return f"{account_hash} % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"

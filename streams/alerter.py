@@ -8,17 +8,20 @@ import orjson
 
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
+from streams.clocks import Clocks, ClockStore, day_of
 from streams.core.evidence import Evidence
 from streams.core.rules import Rule, columns_of
+from streams.failpoints import reach
 from streams.following import Written
 from streams.intake import Outgoing
 from streams.pipeline import Pipeline
+from streams.port import Call
 from streams.receivers import Receiver, Receivers
 
 TOPIC = "alerts"
 
 
-class AlertStore(Protocol):
+class AlertStore(ClockStore, Protocol):
     """What alerts need of a store. Calls block."""
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
@@ -38,11 +41,14 @@ class Alerter:
     with the same id. So each change goes out at least once.
     """
 
-    def __init__(self, rules: Iterable[Rule], receivers: Callable[[], list[Receiver]]) -> None:
-        self._rules = tuple(rules)
+    def __init__(
+        self, rules: Iterable[Rule], clock_rules: Iterable[str], receivers: Callable[[], list[Receiver]]
+    ) -> None:
+        self._rules, self._clock_rules = tuple(rules), frozenset(clock_rules)
         self._make_receivers = receivers
         self._receivers: Receivers | None = None
         self._book: tuple[Pipeline, AlertBook] | None = None
+        self._clocks: Clocks | None = None  # of this tenure
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written: send and store what they change about alerts."""
@@ -57,11 +63,28 @@ class Alerter:
         breached = await pipeline.rows.known({one.account for one in news if one.is_breach})
         changed = book.changes(day, versions, news, {key: Evidence(account) for key, account in breached.items()})
         book.forget(account for account in versions if account not in pipeline.rows.hot)
-        if not changed:
-            return
-        await pipeline.send([_record(alert) for alert in changed])
-        await pipeline.call(store.add_alerts, changed, [change_of(alert, day) for alert in changed])
-        for alert in changed:
+        if self._clocks is not None:
+            self._clocks.stir()
+        if changed:
+            await self._announce(pipeline, store, pipeline.call, changed, [change_of(alert, day) for alert in changed])
+
+    def clocks(self, pipeline: Pipeline, store: ClockStore, call: Call) -> Clocks:
+        """What looks at the clocks of a tenure, with a store of its own and a way to call it."""
+
+        async def announce(changed: Sequence[AlertRow]) -> None:
+            await self._announce(pipeline, store, call, changed, [change_of(alert, day_of(alert)) for alert in changed])
+
+        self._clocks = Clocks(self._clock_rules, store, pipeline.tenure, call, announce)
+        return self._clocks
+
+    async def _announce(
+        self, pipeline: Pipeline, store: ClockStore, call: Call, alerts: Sequence[AlertRow], changes: list[AlertChange]
+    ) -> None:
+        """To the topic, then to the tables: whoever dies in between says it again."""
+        await pipeline.send([_record(alert) for alert in alerts])
+        reach("alerts_sent")
+        await call(store.add_alerts, alerts, changes)
+        for alert in alerts:
             self._receivers_in_loop().notify(as_json(alert))
 
     def _book_of(self, pipeline: Pipeline) -> AlertBook:

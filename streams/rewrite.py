@@ -1,28 +1,31 @@
 """Alerts of a replay: those that the rules, held against the drained rows day by day, would have raised.
 
-Place in the flow: where a live worker has the `alerter`. Knows metric rules alone, leaves the alerts of `OTHER_RULES`
-as they are, notifies nobody.
+Place in the flow: where a live worker has the `alerter`. Notifies nobody.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, count
 from typing import Protocol, TypeVar
 
 import numpy as np
 
+from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded
 from streams.accounts import restore
 from streams.alerts import change_of, judged, new_alert, resolved, value_of
+from streams.clocks import ClockStore, day_of, spells_of
+from streams.core.clocks import Spell, alert_of
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms
-from streams.core.rules import OTHER_RULES, Rule, Run, Verdicts, columns_of, history, judge
+from streams.core.rules import Rule, Run, Verdicts, columns_of, history, judge
 from streams.following import Written
 from streams.pipeline import Pipeline
+from streams.port import Call
 
 R = TypeVar("R", AlertRow, AlertChange)
 
 
-class AlertStore(Protocol):
+class AlertStore(ClockStore, Protocol):
     """What this needs of a store; every write may be repeated. Calls block."""
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
@@ -37,21 +40,24 @@ class AlertStore(Protocol):
     def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
         """Every change of the alerts of these accounts."""
 
-    def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
-
 
 class Historian:
     """Judges all days of accounts whose rows were written: a replay's alerts are a function of the rows."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules = tuple(rules)
+    def __init__(self, rules: Iterable[Rule], clock_rules: Iterable[str]) -> None:
+        self._rules, self._clock_rules = tuple(rules), frozenset(clock_rules)
         self._turn = count()
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Make the stored alerts of these accounts those that their rows give."""
         version = (pipeline.tenure.epoch << 40) + next(self._turn)
-        await pipeline.call(rewrite, store, self._rules, pipeline.rows.terms_of, list(written.versions), version)
+        accounts, now = list(written.versions), (written.as_of + 1) * MS_A_DAY - 1
+        await pipeline.call(
+            rewrite, store, self._rules, self._clock_rules, pipeline.rows.terms_of, accounts, now, version
+        )
+
+    def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
+        """A replay has no clock."""
 
     async def close(self) -> None:
         """Nothing is under way."""
@@ -60,11 +66,15 @@ class Historian:
 def rewrite(
     store: AlertStore,
     rules: Sequence[Rule],
+    clock_rules: Collection[str],
     terms_of: Callable[[str], Terms],
     accounts: Sequence[AccountId],
+    now: int,
     version: int,
 ) -> None:
     """Make the stored alerts of these accounts those that the rules give on their stored rows, day by day.
+
+    And those that rules on cases and sources give on what is stored of these, up to `now`, epoch ms.
 
     What is stored already stays untouched, what never was gets a tombstone: run again, it writes nothing. `version`
     must be greater than any used before.
@@ -73,12 +83,22 @@ def rewrite(
         return
     alerts: list[AlertRow] = []
     changes: list[AlertChange] = []
-    for alert, of_alert in _that_were(store, rules, terms_of, store.rows(accounts, 0, columns_of(rules)), version):
+    rows = store.rows(accounts, 0, columns_of(rules))
+    by_clock = spells_of(store, clock_rules, accounts, now)
+    for alert, of_alert in chain(
+        _that_were(store, rules, terms_of, rows, version), _that_fell_due(by_clock, now, version)
+    ):
         alerts.append(alert)
         changes += of_alert
-    before = [alert for alert in store.alerts(accounts) if alert.rule not in OTHER_RULES]
-    stored = [change for change in store.alert_changes(accounts) if change.rule not in OTHER_RULES]
+    before, stored = store.alerts(accounts), store.alert_changes(accounts)
     store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
+
+
+def _that_fell_due(spells: Iterable[Spell], now: int, version: int) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
+    """Alerts of cases and sources in their last state, each with its changes."""
+    for spell in spells:
+        first, last = alert_of(spell, spell.since, version), alert_of(spell, now, version)
+        yield last, [change_of(one, day_of(one)) for one in ((first,) if first.state == last.state else (first, last))]
 
 
 def _that_were(

@@ -17,6 +17,7 @@ from streams.core.rules import (
     NUMERIC,
     OTHER_RULES,
     SEVERITIES,
+    UNASKED_RULES,
     Comparison,
     Condition,
     Level,
@@ -93,6 +94,10 @@ class RuleTable(Section):
 
     @model_validator(mode="after")
     def _put_together(self) -> Self:
+        if self.name in OTHER_RULES:
+            if self.model_fields_set - {"name", "enabled"}:
+                raise ValueError(f'rule "{self.name}" is about cases or sources: enabled is all that can be said of it')
+            return self
         try:
             self._rule = self._over(_DEFAULTS.get(self.name))
         except ValueError as wrong:
@@ -105,8 +110,6 @@ class RuleTable(Section):
         return self._rule
 
     def _over(self, base: Rule | None) -> Rule:
-        if self.name in OTHER_RULES:
-            raise ValueError("is about cases or sources, not about a metric, and cannot be changed")
         comparison = self.comparison or (base.comparison if base else None)
         if comparison is None or (base is None and (self.threshold is None or not (self.metric or self.conditions))):
             said = unknown(self.name, _DEFAULTS)
@@ -153,12 +156,15 @@ class Alerts(Section):
 
     tables: tuple[RuleTable, ...] = Field(default=(), alias="rules")
     _rules: tuple[Rule, ...] = PrivateAttr()
+    _clock_rules: frozenset[str] = PrivateAttr()
 
     @model_validator(mode="after")
     def _put_together(self) -> Self:
         tables = {table.name: table for table in self.tables}
         if len(tables) < len(self.tables):
             raise ValueError("a rule is there twice")
+        others = {name: tables.pop(name).enabled for name in OTHER_RULES if name in tables}
+        self._clock_rules = frozenset(rule for rule in OTHER_RULES if others.get(rule, rule not in UNASKED_RULES))
         rules = _DEFAULTS | {name: table.rule for name, table in tables.items()}
         for rule in rules.values():
             for name in rule.silences:
@@ -173,5 +179,10 @@ class Alerts(Section):
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules in force."""
+        """The rules on metrics in force."""
         return self._rules
+
+    @property
+    def clock_rules(self) -> frozenset[str]:
+        """The names of the rules on cases and sources in force."""
+        return self._clock_rules

@@ -62,10 +62,10 @@ def of_case(case: CaseClocks) -> Iterator[Spell]:
     for rule, due in (("case_target", case.respond_target_at), ("case_overdue", case.respond_by)):
         if due is not None:
             yield from _since(case, rule, opened, due, acted, MS_AN_HOUR)
-    last = _first(case.remove_by, over)
+    last = case.remove_by if over is None else min(case.remove_by, over)
     for since, until in _between(_requests(case), case.remove_by - CLOSING_MS, last):
-        left = ((case.remove_by - at) / MS_A_DAY for at in (since, until))
-        yield from _spell(case, "case_closing", since, until, (*left, CLOSING_MS / MS_A_DAY))
+        left, left_then = ((case.remove_by - at) / MS_A_DAY for at in (since, until))
+        yield from _spell(case, "case_closing", since, until, (left, left_then, CLOSING_MS / MS_A_DAY))
     for asked, answered in _requests(case):
         yield from _since(case, "case_follow_up", asked, asked + FOLLOW_UP_MS, answered, MS_A_DAY)
 

@@ -27,7 +27,7 @@ _BEYOND: dict[str, Callable[[Any, Any], Any]] = {
 # What a rule can be about: every metric that is a number.
 NUMERIC = tuple(m.name for m in METRICS if m.type in ("UInt32", "UInt8", "Int64", "Nullable(Float64)"))
 
-# The rules of SPEC section 7 that are about cases and sources (see `clocks`), with their severity: their names are taken.
+# The rules on cases and sources, with their severity: their names are taken. What they mean is in `clocks`.
 OTHER_RULES: Mapping[str, Severity] = {
     "negative_feedback": "warning", "case_target": "warning", "case_overdue": "warning", "case_closing": "warning",
     "case_follow_up": "warning", "source_silent": "critical",

@@ -1,0 +1,135 @@
+"""Clocks: what fell due or is over about cases and sources, with no event needed.
+
+Place in the flow: beside it. A worker looks every minute, on a thread and a connection of its own; what is known of
+an alert is in the tables, so that a worker that was killed, or another, goes on where one left off. What a replay
+does is in `rewrite`. What is due when is `core.clocks`' business.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from itertools import count
+from time import monotonic
+from typing import Protocol
+
+from schemas.events import MS_A_DAY
+from schemas.rows import EPOCH_BITS, AccountId, AlertChange, AlertRow, CaseClocks, Silence
+from streams.core.clocks import Spell, changes, of_case, of_source
+from streams.core.rules import OTHER_RULES
+from streams.following import Tenure
+from streams.port import Call
+
+LOOK_S = 60.0  # how often clocks are looked at; sooner where rows were written
+SHARE = 100  # a look takes at most one part in so many of the time; one at sources, which reads all events, as much
+ACCOUNTS_A_LOOK = 10_000
+SOURCE_RULE = "source_silent"
+
+
+class ClockStore(Protocol):
+    """What clocks need of a store. Calls block."""
+
+    def open_cases(self, partitions: int, owned: Iterable[int], now: int) -> list[CaseClocks]:
+        """Cases of accounts of these partitions that are open at `now`, epoch ms."""
+
+    def case_clocks(self, accounts: Sequence[AccountId]) -> list[CaseClocks]:
+        """All cases of these accounts, as far as rules go."""
+
+    def quiet(self, partitions: int, owned: Iterable[int], now: int) -> list[AccountId]:
+        """Accounts of these partitions with a source that has just fallen silent, or nearly so."""
+
+    def silences(self, accounts: Sequence[AccountId], now: int) -> list[Silence]:
+        """Each time that a source of these accounts was silent."""
+
+    def firing(self, rules: Iterable[str], partitions: int, owned: Iterable[int]) -> list[AlertRow]:
+        """Alerts of these rules on accounts of these partitions that are firing."""
+
+    def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
+        """Write the new state of alerts, then what changed."""
+
+
+Announce = Callable[[Sequence[AlertRow]], Awaitable[None]]
+
+
+class Clocks:
+    """Looks at the cases and sources of one tenure's accounts, and announces what is news.
+
+    `store` is its own, and so is `call`, which runs its blocking calls. `announce` sends changes, then stores them:
+    whoever dies in between says the same again, with the same id.
+    """
+
+    def __init__(
+        self, rules: Collection[str], store: ClockStore, tenure: Tenure, call: Call, announce: Announce
+    ) -> None:
+        self._rules, self._store, self._tenure = frozenset(rules), store, tenure
+        self._call, self._announce = call, announce
+        self._firing: dict[str, AlertRow] | None = None  # by id; a cache of the store
+        self._versions = count()
+        self._stirred = True
+        self._may_look = self._must_look = self._may_look_at_sources = 0.0
+
+    def stir(self) -> None:
+        """Rows were written: something may be due."""
+        self._stirred = True
+
+    async def look(self, now: int) -> None:
+        """Find out what is due at `now`, epoch ms, and announce it, if it is time to look."""
+        began = monotonic()
+        if began < (self._may_look if self._stirred else self._must_look) or not self._tenure.owned:
+            return
+        self._stirred = False
+        if self._firing is None:
+            stored = await self._call(self._store.firing, list(OTHER_RULES), *self._tenure[2:])
+            self._firing = {alert.alert_id: alert for alert in stored}
+        changed = await self._call(self._cases, now)
+        self._may_look = monotonic() + (SHARE - 1) * (monotonic() - began)
+        if monotonic() >= self._may_look_at_sources:
+            began = monotonic()
+            changed += await self._call(self._sources, now)
+            self._may_look_at_sources = monotonic() + max(LOOK_S, (SHARE - 1) * (monotonic() - began))
+        self._must_look = max(self._may_look, monotonic() + LOOK_S)
+        if changed:
+            await self._announce(changed)
+        for alert in changed:
+            if alert.state == "firing":
+                self._firing[alert.alert_id] = alert
+            else:
+                self._firing.pop(alert.alert_id, None)
+
+    def _cases(self, now: int) -> list[AlertRow]:
+        known = {key: alert for key, alert in (self._firing or {}).items() if alert.rule != SOURCE_RULE}
+        cases = self._store.open_cases(*self._tenure[2:], now)
+        spells = [spell for case in cases for spell in of_case(case)]
+        # Not all that fires is of an open case: these are over, or never were.
+        ended = known.keys() - {spell.alert_id for spell in spells}
+        accounts = sorted({(known[key].seller_id, known[key].marketplace_id) for key in ended})
+        for these in _slices(accounts):
+            spells += [spell for case in self._store.case_clocks(these) for spell in of_case(case)]
+        return self._changes(known, spells, now)
+
+    def _sources(self, now: int) -> list[AlertRow]:
+        known = {key: alert for key, alert in (self._firing or {}).items() if alert.rule == SOURCE_RULE}
+        accounts = {(alert.seller_id, alert.marketplace_id) for alert in known.values()}
+        if SOURCE_RULE in self._rules:
+            accounts |= set(self._store.quiet(*self._tenure[2:], now))
+        silences = [silence for these in _slices(sorted(accounts)) for silence in self._store.silences(these, now)]
+        return self._changes(known, [spell for silence in silences for spell in of_source(silence)], now)
+
+    def _changes(self, known: dict[str, AlertRow], spells: list[Spell], now: int) -> list[AlertRow]:
+        version = self._tenure.epoch << EPOCH_BITS | next(self._versions)
+        return changes(self._rules, known, spells, now, version)
+
+
+def spells_of(store: ClockStore, rules: Collection[str], accounts: Sequence[AccountId], now: int) -> list[Spell]:
+    """All that rules on cases and sources have said of these accounts up to `now`; of an alert's spells the last."""
+    spells = [spell for case in store.case_clocks(accounts) for spell in of_case(case)]
+    if SOURCE_RULE in rules:
+        spells += [spell for silence in store.silences(accounts, now) for spell in of_source(silence)]
+    begun = sorted((spell for spell in spells if spell.rule in rules and spell.since <= now), key=lambda one: one.since)
+    return list({spell.alert_id: spell for spell in begun}.values())
+
+
+def _slices(accounts: Sequence[AccountId]) -> Iterable[Sequence[AccountId]]:
+    return (accounts[at : at + ACCOUNTS_A_LOOK] for at in range(0, len(accounts), ACCOUNTS_A_LOOK))
+
+
+def day_of(alert: AlertRow) -> int:
+    """The day of an alert's last change."""
+    return (alert.since if alert.resolved_at is None else alert.resolved_at) // MS_A_DAY
