@@ -158,7 +158,7 @@ def changes(
 # --- in words ------------------------------------------------------------------------------------------------
 
 _WORDS = {
-    "negative_feedback": "a rating of {value:.0f} stars on order {order} waits for somebody",
+    "negative_feedback": "order {order} was rated with {value:.0f} of 5 stars and waits for somebody",
     "case_target": "order {order}: no action for {value:.1f} h after the rating, {threshold:.0f} h is the target",
     "case_overdue": "order {order}: no action for {value:.1f} h after the rating, {threshold:.0f} h were the limit",
     "case_closing": "order {order}: {value:.1f} days are left to have the rating removed",
