@@ -10,7 +10,7 @@ from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
 from streams.clocks import Clocks, ClockStore, day_of
 from streams.core.evidence import Evidence
-from streams.core.rules import Rule, columns_of
+from streams.core.rules import OtherRule, Rule, columns_of
 from streams.failpoints import reach
 from streams.following import Written
 from streams.intake import Outgoing
@@ -42,9 +42,9 @@ class Alerter:
     """
 
     def __init__(
-        self, rules: Iterable[Rule], clock_rules: Iterable[str], receivers: Callable[[], list[Receiver]]
+        self, rules: Iterable[Rule], other_rules: Iterable[OtherRule], receivers: Callable[[], list[Receiver]]
     ) -> None:
-        self._rules, self._clock_rules = tuple(rules), frozenset(clock_rules)
+        self._rules, self._other_rules = tuple(rules), tuple(other_rules)
         self._make_receivers = receivers
         self._receivers: Receivers | None = None
         self._book: tuple[Pipeline, AlertBook] | None = None
@@ -74,7 +74,7 @@ class Alerter:
         async def announce(changed: Sequence[AlertRow]) -> None:
             await self._announce(pipeline, store, call, changed, [change_of(alert, day_of(alert)) for alert in changed])
 
-        self._clocks = Clocks(self._clock_rules, store, pipeline.tenure, call, announce)
+        self._clocks = Clocks(self._other_rules, store, pipeline.tenure, call, announce)
         return self._clocks
 
     async def _announce(

@@ -57,12 +57,12 @@ def create_app(
         TableManager=NoTables,
     )
     app.share = share
-    rules, clock_rules = settings.alerts.rules, settings.alerts.clock_rules
+    rules, other_rules = settings.alerts.rules, settings.alerts.other_rules
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
         open_sink=lambda: open_store(settings.clickhouse),
         as_of=today if live else lambda store: store.as_of(),
-        judge=Alerter(rules, clock_rules, lambda: receivers(settings)) if live else Historian(rules, clock_rules),
+        judge=Alerter(rules, other_rules, lambda: receivers(settings)) if live else Historian(rules, other_rules),
         standard=settings.standard(judged=not live),
         hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
         dlq_limit=dlq_limit,

@@ -5,15 +5,15 @@ an alert is in the tables, so that a worker that was killed, or another, goes on
 does is in `rewrite`. What is due when is `core.clocks`' business.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import count
 from time import monotonic
 from typing import Protocol
 
 from schemas.events import MS_A_DAY
 from schemas.rows import EPOCH_BITS, AccountId, AlertChange, AlertRow, CaseClocks, Silence
-from streams.core.clocks import Spell, changes, of_case, of_source
-from streams.core.rules import OTHER_RULES
+from streams.core.clocks import Spell, changes, in_force, of_case, of_source
+from streams.core.rules import OTHER_RULES, OtherRule
 from streams.following import Tenure
 from streams.port import Call
 
@@ -56,9 +56,10 @@ class Clocks:
     """
 
     def __init__(
-        self, rules: Collection[str], store: ClockStore, tenure: Tenure, call: Call, announce: Announce
+        self, rules: Iterable[OtherRule], store: ClockStore, tenure: Tenure, call: Call, announce: Announce
     ) -> None:
-        self._rules, self._store, self._tenure = frozenset(rules), store, tenure
+        self._rules = {rule.name: rule for rule in rules}
+        self._store, self._tenure = store, tenure
         self._call, self._announce = call, announce
         self._firing: dict[str, AlertRow] | None = None  # by id; a cache of the store
         self._versions = count()
@@ -117,13 +118,14 @@ class Clocks:
         return changes(self._rules, known, spells, now, version)
 
 
-def spells_of(store: ClockStore, rules: Collection[str], accounts: Sequence[AccountId], now: int) -> list[Spell]:
-    """All that rules on cases and sources have said of these accounts up to `now`; of an alert's spells the last."""
+def spells_of(
+    store: ClockStore, rules: Mapping[str, OtherRule], accounts: Sequence[AccountId], now: int
+) -> list[Spell]:
+    """All that rules on cases and sources, by name, have said of these accounts up to `now`."""
     spells = [spell for case in store.case_clocks(accounts) for spell in of_case(case)]
     if SOURCE_RULE in rules:
         spells += [spell for silence in store.silences(accounts, now) for spell in of_source(silence)]
-    begun = sorted((spell for spell in spells if spell.rule in rules and spell.since <= now), key=lambda one: one.since)
-    return list({spell.alert_id: spell for spell in begun}.values())
+    return list(in_force(rules, spells, now).values())
 
 
 def _slices(accounts: Sequence[AccountId]) -> Iterable[Sequence[AccountId]]:

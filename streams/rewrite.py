@@ -3,7 +3,7 @@
 Place in the flow: where a live worker has the `alerter`. Notifies nobody.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from streams.clocks import ClockStore, day_of, spells_of
 from streams.core.clocks import Spell, alert_of
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms
-from streams.core.rules import Rule, Run, Verdicts, columns_of, history, judge
+from streams.core.rules import OtherRule, Rule, Run, Verdicts, columns_of, history, judge
 from streams.following import Written
 from streams.pipeline import Pipeline
 from streams.port import Call
@@ -44,8 +44,8 @@ class AlertStore(ClockStore, Protocol):
 class Historian:
     """Judges all days of accounts whose rows were written: a replay's alerts are a function of the rows."""
 
-    def __init__(self, rules: Iterable[Rule], clock_rules: Iterable[str]) -> None:
-        self._rules, self._clock_rules = tuple(rules), frozenset(clock_rules)
+    def __init__(self, rules: Iterable[Rule], other_rules: Iterable[OtherRule]) -> None:
+        self._rules, self._other_rules = tuple(rules), {rule.name: rule for rule in other_rules}
         self._turn = count()
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
@@ -53,7 +53,7 @@ class Historian:
         version = (pipeline.tenure.epoch << 40) + next(self._turn)
         accounts, now = list(written.versions), (written.as_of + 1) * MS_A_DAY - 1
         await pipeline.call(
-            rewrite, store, self._rules, self._clock_rules, pipeline.rows.terms_of, accounts, now, version
+            rewrite, store, self._rules, self._other_rules, pipeline.rows.terms_of, accounts, now, version
         )
 
     def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
@@ -66,7 +66,7 @@ class Historian:
 def rewrite(
     store: AlertStore,
     rules: Sequence[Rule],
-    clock_rules: Collection[str],
+    other_rules: Mapping[str, OtherRule],
     terms_of: Callable[[str], Terms],
     accounts: Sequence[AccountId],
     now: int,
@@ -84,7 +84,7 @@ def rewrite(
     alerts: list[AlertRow] = []
     changes: list[AlertChange] = []
     rows = store.rows(accounts, 0, columns_of(rules))
-    by_clock = spells_of(store, clock_rules, accounts, now)
+    by_clock = spells_of(store, other_rules, accounts, now)
     for alert, of_alert in chain(
         _that_were(store, rules, terms_of, rows, version), _that_fell_due(by_clock, now, version)
     ):
@@ -94,10 +94,12 @@ def rewrite(
     store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
 
 
-def _that_fell_due(spells: Iterable[Spell], now: int, version: int) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
+def _that_fell_due(
+    rules: Mapping[str, OtherRule], spells: Iterable[Spell], now: int, version: int
+) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
     """Alerts of cases and sources in their last state, each with its changes."""
     for spell in spells:
-        first, last = alert_of(spell, spell.since, version), alert_of(spell, now, version)
+        first, last = alert_of(rules, spell, spell.since, version), alert_of(rules, spell, now, version)
         yield last, [change_of(one, day_of(one)) for one in ((first,) if first.state == last.state else (first, last))]
 
 

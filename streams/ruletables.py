@@ -15,12 +15,13 @@ from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, model_v
 from streams.core.rules import (
     DEFAULT_RULES,
     NUMERIC,
+    OFF_BY_DEFAULT,
     OTHER_RULES,
     SEVERITIES,
-    UNASKED_RULES,
     Comparison,
     Condition,
     Level,
+    OtherRule,
     Rule,
     Severity,
     addends,
@@ -156,7 +157,7 @@ class Alerts(Section):
 
     tables: tuple[RuleTable, ...] = Field(default=(), alias="rules")
     _rules: tuple[Rule, ...] = PrivateAttr()
-    _clock_rules: frozenset[str] = PrivateAttr()
+    _others: tuple[OtherRule, ...] = PrivateAttr()
 
     @model_validator(mode="after")
     def _put_together(self) -> Self:
@@ -164,7 +165,7 @@ class Alerts(Section):
         if len(tables) < len(self.tables):
             raise ValueError("a rule is there twice")
         others = {name: tables.pop(name).enabled for name in OTHER_RULES if name in tables}
-        self._clock_rules = frozenset(rule for rule in OTHER_RULES if others.get(rule, rule not in UNASKED_RULES))
+        self._others = tuple(rule for name, rule in OTHER_RULES.items() if others.get(name, name not in OFF_BY_DEFAULT))
         rules = _DEFAULTS | {name: table.rule for name, table in tables.items()}
         for rule in rules.values():
             for name in rule.silences:
@@ -183,6 +184,6 @@ class Alerts(Section):
         return self._rules
 
     @property
-    def clock_rules(self) -> frozenset[str]:
-        """The names of the rules on cases and sources in force."""
-        return self._clock_rules
+    def other_rules(self) -> tuple[OtherRule, ...]:
+        """The rules on cases and sources in force."""
+        return self._others

@@ -5,12 +5,12 @@ Place in the flow: beside `rules`, which are about metrics and days. These are a
 Knows no clock: `now` is handed in.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from schemas.events import MS_A_DAY
 from schemas.rows import SILENT_MS, AccountId, AlertRow, CaseClocks, Silence
-from streams.core.rules import OTHER_RULES, alert_id
+from streams.core.rules import OtherRule, alert_id
 
 MS_AN_HOUR = 3_600_000
 RECENT_MS = 48 * MS_AN_HOUR  # what fell due before is no news: a backfill is quiet
@@ -121,38 +121,44 @@ def _first(*times: int | None) -> int | None:
 # --- what of it is news --------------------------------------------------------------------------------------
 
 
-def alert_of(spell: Spell, now: int, version: int) -> AlertRow:
-    """The alert that a spell makes, as it is at that instant, which is none before the spell began."""
+def in_force(rules: Mapping[str, OtherRule], spells: Iterable[Spell], now: int) -> dict[str, Spell]:
+    """The spells that make alerts: of these rules and their accounts, and begun by `now`. By the alert's id."""
+    begun = (spell for spell in spells if spell.since <= now)
+    told = (spell for spell in begun if (rule := rules.get(spell.rule)) and rule.scope.has(spell.account))
+    return {spell.alert_id: spell for spell in sorted(told, key=lambda spell: spell.since)}
+
+
+def alert_of(rules: Mapping[str, OtherRule], spell: Spell, now: int, version: int) -> AlertRow:
+    """The alert that a spell of one of these rules makes, as it is at that instant, at which it had begun."""
     over = not spell.holds(now)
     orders = [] if spell.order_id is None else [spell.order_id]
     return AlertRow(
         spell.alert_id, spell.rule, *spell.account, spell.subject, "resolved" if over else "firing",
-        OTHER_RULES[spell.rule], spell.last_value if over else spell.value, spell.threshold, spell.since,
+        rules[spell.rule].severity, spell.last_value if over else spell.value, spell.threshold, spell.since,
         spell.until if over else None, orders, len(orders), version,
     )  # fmt: skip
 
 
 def changes(
-    rules: Collection[str], firing: Mapping[str, AlertRow], spells: Iterable[Spell], now: int, version: int
+    rules: Mapping[str, OtherRule], firing: Mapping[str, AlertRow], spells: Iterable[Spell], now: int, version: int
 ) -> list[AlertRow]:
     """Alerts in their new state: those that fell due lately and hold, and of the `firing` ones those that are over.
 
-    `spells` are all those of every case that is open or has a firing alert, and of every source likewise: a firing
-    alert whose spell is not there is over as of now, its case or its rule is gone.
+    Rules are by name, alerts by id. `spells` are all those of every case that is open or has a firing alert, and of
+    every source likewise: a firing alert whose spell is not there is over as of now, its case or its rule is gone.
     """
-    held = {spell.alert_id: spell for spell in spells if spell.rule in rules and spell.since <= now}
-    fresh = [
-        alert_of(spell, now, version)
+    held = in_force(rules, spells, now)
+    changed = [
+        alert_of(rules, spell, now, version)
         for key, spell in held.items()
         if key not in firing and spell.holds(now) and now - spell.since < RECENT_MS
     ]
-    over = []
     for key, alert in firing.items():
         if (spell := held.get(key)) is None:
-            over.append(alert._replace(state="resolved", value=None, resolved_at=now, version=version))
+            changed.append(alert._replace(state="resolved", value=None, resolved_at=now, version=version))
         elif not spell.holds(now):
-            over.append(alert_of(spell, now, version))
-    return fresh + over
+            changed.append(alert_of(rules, spell, now, version))
+    return changed
 
 
 # --- in words ------------------------------------------------------------------------------------------------

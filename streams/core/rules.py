@@ -8,11 +8,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from schemas.rows import AccountId
 from streams.core.metrics import METRICS, Array, Columns
 
 Severity = Literal["info", "warning", "critical"]
@@ -26,13 +28,6 @@ _BEYOND: dict[str, Callable[[Any, Any], Any]] = {
 
 # What a rule can be about: every metric that is a number.
 NUMERIC = tuple(m.name for m in METRICS if m.type in ("UInt32", "UInt8", "Int64", "Nullable(Float64)"))
-
-# The rules on cases and sources, with their severity: their names are taken. What they mean is in `clocks`.
-OTHER_RULES: Mapping[str, Severity] = {
-    "negative_feedback": "warning", "case_target": "warning", "case_overdue": "warning", "case_closing": "warning",
-    "case_follow_up": "warning", "source_silent": "critical",
-}  # fmt: skip
-UNASKED_RULES = frozenset(("case_target",))  # of those the ones that are off unless settings say otherwise
 
 
 class Level(NamedTuple):
@@ -141,6 +136,43 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     _rule("buy_box_points_negative", "buy_box_points_90d", "<", 0, "critical", received_orders_90d=20),
     _rule("feedback_coverage", "feedback_per_100_orders_90d", "<", 1, "info", orders_90d=500),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which accounts a rule is about: globs, in which case counts; none are all."""
+
+    sellers: tuple[str, ...] = ()
+    marketplaces: tuple[str, ...] = ()
+
+    def has(self, account: AccountId) -> bool:
+        """Whether it is about this account."""
+        return all(
+            not globs or any(fnmatchcase(name, glob) for glob in globs)
+            for name, globs in zip(account, (self.sellers, self.marketplaces), strict=True)
+        )
+
+
+EVERYWHERE = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRule:
+    """A rule about cases or sources and their clocks: what it means is fixed, and not said here."""
+
+    name: str
+    severity: Severity = "warning"
+    scope: Scope = EVERYWHERE
+
+
+OTHER_RULES: dict[str, OtherRule] = {
+    rule.name: rule
+    for rule in (
+        OtherRule("negative_feedback"), OtherRule("case_target"), OtherRule("case_overdue"), OtherRule("case_closing"),
+        OtherRule("case_follow_up"), OtherRule("source_silent", "critical"),
+    )
+}  # fmt: skip
+OFF_BY_DEFAULT = frozenset(("case_target",))  # three hours are a target, not a duty
 
 
 # --- judgement -----------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def all_spells(until: float | None = None) -> list[Spell]:
 def news(
     rule: str, at: float, *, until: float | None = None, firing: dict[str, AlertRow] | None = None
 ) -> list[AlertRow]:
-    return changes({rule}, firing or {}, all_spells(until), OPENED + int(at * HOUR), 7)
+    return changes({rule: OTHER_RULES[rule]}, firing or {}, all_spells(until), OPENED + int(at * HOUR), 7)
 
 
 def test_there_is_a_spell_of_every_rule() -> None:
@@ -131,7 +131,7 @@ def test_there_is_a_spell_of_every_rule() -> None:
 def test_a_rule_fires_when_it_falls_due_and_is_resolved_when_it_is_over(rule: str, due: float) -> None:
     assert news(rule, due - 0.001) == []  # just before
     (fired,) = news(rule, due)
-    assert (fired.rule, fired.state, fired.severity) == (rule, "firing", OTHER_RULES[rule])
+    assert (fired.rule, fired.state, fired.severity) == (rule, "firing", OTHER_RULES[rule].severity)
     assert fired.since == OPENED + due * HOUR
     assert fired.resolved_at is None
     assert fired.order_ids == ([] if rule == "source_silent" else ["o1"])
@@ -154,8 +154,8 @@ def test_an_alert_whose_case_or_rule_is_gone_is_over() -> None:
     known = {fired.alert_id: fired}
     now = OPENED + 26 * HOUR
     gone = fired._replace(state="resolved", value=None, resolved_at=now, version=8)
-    assert changes({"case_overdue"}, known, [], now, 8) == [gone]
-    assert changes(set(), known, all_spells(), now, 8) == [gone]
+    assert changes({"case_overdue": OTHER_RULES["case_overdue"]}, known, [], now, 8) == [gone]
+    assert changes({}, known, all_spells(), now, 8) == [gone]
 
 
 def test_a_case_falls_due_again_under_another_id_on_another_day() -> None:
@@ -187,6 +187,6 @@ def test_an_alert_says_how_late_it_is(
     rule: str, at: float, until: float | None, value: float, threshold: float, words: str
 ) -> None:
     (spell,) = [spell for spell in all_spells(until) if spell.rule == rule]
-    alert = alert_of(spell, OPENED + int(at * HOUR), 1)
+    alert = alert_of(OTHER_RULES, spell, OPENED + int(at * HOUR), 1)
     assert (alert.value, alert.threshold) == (value, threshold)
     assert in_words(alert) == words
