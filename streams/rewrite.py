@@ -86,7 +86,7 @@ def rewrite(
     rows = store.rows(accounts, 0, columns_of(rules))
     by_clock = spells_of(store, other_rules, accounts, now)
     for alert, of_alert in chain(
-        _that_were(store, rules, terms_of, rows, version), _that_fell_due(by_clock, now, version)
+        _that_were(store, rules, terms_of, rows, version), _that_fell_due(other_rules, by_clock, now, version)
     ):
         alerts.append(alert)
         changes += of_alert
