@@ -158,7 +158,7 @@ SILENT_MS = 48 * 3_600_000
 USUAL_EVENTS, USUAL_DAYS, USUAL_OF_DAYS = 5, 14, 28
 
 
-class Silence(NamedTuple):
+class SourceGap(NamedTuple):
     """A source that was silent: its last event before that, and the next one, if there is one. Times are epoch ms."""
 
     account: AccountId
@@ -188,7 +188,7 @@ class AlertRow(NamedTuple):
 
 
 class AlertChange(NamedTuple):
-    """One change of one alert, on the as-of day `day`."""
+    """One change of one alert, on the as-of day `day`. `muted`: nobody is notified."""
 
     alert_id: str
     day: int
@@ -199,3 +199,64 @@ class AlertChange(NamedTuple):
     value: float | None
     version: int
     gone: int = 0
+    muted: int = 0
+
+
+class Due(NamedTuple):
+    """A change that a receiver is to be told of: when it was stored, how often that was tried, when it is next, when
+    it was told of an earlier version. `was_told`: of any change that its alert fires. Times are epoch ms."""
+
+    change: AlertChange
+    changed_at: int
+    attempts: int
+    next_at: int | None
+    told_at: int | None
+    was_told: bool
+
+
+class Notices(NamedTuple):
+    """What people say about an alert: whether a silence is over it, and the severity that somebody knows of, or ""."""
+
+    silenced: bool
+    acked: str
+
+
+class Notification(NamedTuple):
+    """What came of telling a receiver of a change, or of something else whose id stands for an alert's."""
+
+    receiver: str
+    seller_id: str
+    marketplace_id: str
+    alert_id: str
+    day: int
+    state: str
+    version: int
+    outcome: str
+    told_at: int | None
+    attempts: int
+    next_at: int | None
+    last_error: str
+
+
+class Ack(NamedTuple):
+    """Somebody knows of an alert, which has this severity."""
+
+    seller_id: str
+    marketplace_id: str
+    alert_id: str
+    severity: str
+    by: str
+    comment: str
+
+
+class Silence(NamedTuple):
+    """Alerts of which nobody is told until then, epoch ms: those that all four globs match."""
+
+    silence_id: str
+    rule: str
+    seller_id: str
+    marketplace_id: str
+    severity: str
+    until: int
+    by: str
+    comment: str

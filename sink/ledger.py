@@ -7,11 +7,12 @@ import pyarrow as pa
 from clickhouse_connect.driver.binding import format_query_value
 
 from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, SelfCheck, Which
-from sink.due import Due
+from sink.clocks import Clocked
+from sink.notices import Noticeboard
 from sink.query import HASH, of_accounts, of_partitions
 
 
-class Ledger(Due):
+class Ledger(Noticeboard, Clocked):
     """See `sink.store.Store`, which is this and the events and rows."""
 
     # --- the as-of day and epochs ------------------------------------------------------------------------
@@ -105,7 +106,7 @@ class Ledger(Due):
         """Every change of the alerts of these accounts."""
         if not accounts:
             return []
-        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone"
+        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone, muted"
         query = f"SELECT {fields} FROM stored_alert_history FINAL WHERE {of_accounts(accounts)}"
         return [AlertChange(*row) for row in self._rows(query)]
 

@@ -51,11 +51,17 @@ class Store(Sink, AlertStore, Protocol):
 class Judge(Protocol):
     """Evaluates the alert rules: `Alerter` for a live worker, `Historian` for a replay."""
 
+    async def begin(self, pipeline: Pipeline) -> None:
+        """A tenure begins; no row of it was judged yet."""
+
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written."""
 
     def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> Clocks | None:
         """What looks at the clocks of a tenure; None: nothing does."""
+
+    async def end(self, timeout_s: float) -> None:
+        """The tenure ends, within so much time."""
 
     async def close(self) -> None:
         """The worker stops."""
@@ -140,6 +146,7 @@ class Worker:
             clock=now_ms, waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
             judge=self._judge,
         )  # fmt: skip
+        await self.judge.begin(pipeline)
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)
         reach("assigned")
@@ -152,7 +159,7 @@ class Worker:
         self._assigned.clear()
         if pipeline is not None:
             reach("revoked")
-            await self._or_crash(pipeline.finish(REVOKE_S))
+            await asyncio.gather(self._or_crash(pipeline.finish(REVOKE_S)), self.judge.end(REVOKE_S))
 
     async def _mend_and_turn(self, pipeline: Pipeline) -> None:
         """Rows that a crash left behind are written, then days turn by the clock with no event needed.

@@ -1,7 +1,7 @@
-"""Alerts of a live worker: what the newest rows change, once each, to the topic, the tables and the receivers."""
+"""Alerts of a live worker: what the newest rows change, once each, to the topic, the tables and the outbox."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import orjson
@@ -14,9 +14,9 @@ from streams.core.rules import OtherRule, Rule, columns_of
 from streams.failpoints import reach
 from streams.following import Written
 from streams.intake import Outgoing
+from streams.outbox import Outbox
 from streams.pipeline import Pipeline
 from streams.port import Call
-from streams.receivers import Receiver, Receivers
 
 TOPIC = "alerts"
 
@@ -38,17 +38,17 @@ class Alerter:
     """Evaluates the rules on every changed row of the as-of day.
 
     Rows are written before and marked after: a crash in between restates the account, and the change is found again
-    with the same id. So each change goes out at least once.
+    with the same id. So each change goes out at least once. Whom to tell of it the outbox finds in the tables.
     """
 
-    def __init__(
-        self, rules: Iterable[Rule], other_rules: Iterable[OtherRule], receivers: Callable[[], list[Receiver]]
-    ) -> None:
-        self._rules, self._other_rules = tuple(rules), tuple(other_rules)
-        self._make_receivers = receivers
-        self._receivers: Receivers | None = None
+    def __init__(self, rules: Iterable[Rule], other_rules: Iterable[OtherRule], outbox: Outbox) -> None:
+        self._rules, self._other_rules, self._outbox = tuple(rules), tuple(other_rules), outbox
         self._book: tuple[Pipeline, AlertBook] | None = None
         self._clocks: Clocks | None = None  # of this tenure
+
+    async def begin(self, pipeline: Pipeline) -> None:
+        """A tenure begins: receivers are told of what is still due, and from now on of what changes."""
+        await self._outbox.begin(pipeline.tenure)
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written: send and store what they change about alerts."""
@@ -84,8 +84,8 @@ class Alerter:
         await pipeline.send([_record(alert) for alert in alerts])
         reach("alerts_sent")
         await call(store.add_alerts, alerts, changes)
-        for alert in alerts:
-            self._receivers_in_loop().notify(as_json(alert))
+        reach("alerts_stored")
+        self._outbox.wake()
 
     def _book_of(self, pipeline: Pipeline) -> AlertBook:
         """The book of this tenure: another's is forgotten with its accounts."""
@@ -93,15 +93,13 @@ class Alerter:
             self._book = pipeline, AlertBook(self._rules)
         return self._book[1]
 
-    def _receivers_in_loop(self) -> Receivers:
-        if self._receivers is None:
-            self._receivers = Receivers(self._make_receivers())
-        return self._receivers
+    async def end(self, timeout_s: float) -> None:
+        """The tenure ends: what receivers are being told has so much time."""
+        await self._outbox.end(timeout_s)
 
     async def close(self) -> None:
-        """Give the receivers a moment for what is under way."""
-        if self._receivers is not None:
-            await asyncio.shield(self._receivers.close())
+        """Let go of receivers."""
+        await asyncio.shield(self._outbox.close())
 
 
 def _record(alert: AlertRow) -> Outgoing:

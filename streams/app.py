@@ -6,6 +6,7 @@
 import logging
 import math
 import tempfile
+from functools import partial
 from typing import Any
 
 import faust
@@ -14,8 +15,24 @@ from schemas.codec import Codec, Registry
 from schemas.events import TOPICS
 from streams.agents import CHECK_S, Worker, dead_letter_topics, today
 from streams.alerter import Alerter
-from streams.credentials import faust_credentials, open_store, registry_client
-from streams.receivers import LogReceiver, Receiver, WebhookReceiver
+from streams.credentials import (
+    faust_credentials,
+    open_store,
+    receiver_login,
+    registry_client,
+    signing_secret,
+    slack_address,
+)
+from streams.outbox import Outbox
+from streams.receivers import (
+    AlertmanagerReceiver,
+    EmailReceiver,
+    LogReceiver,
+    MailServer,
+    Receiver,
+    SlackReceiver,
+    WebhookReceiver,
+)
 from streams.refusals import LIMIT
 from streams.rewrite import Historian
 from streams.settings import Settings, load_settings
@@ -58,11 +75,13 @@ def create_app(
     )
     app.share = share
     rules, other_rules = settings.alerts.rules, settings.alerts.other_rules
+    open_sink = partial(open_store, settings.clickhouse)
+    alerter = partial(Alerter, rules, other_rules)
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
-        open_sink=lambda: open_store(settings.clickhouse),
+        open_sink=open_sink,
         as_of=today if live else lambda store: store.as_of(),
-        judge=Alerter(rules, other_rules, lambda: receivers(settings)) if live else Historian(rules, other_rules),
+        judge=alerter(Outbox(receivers(settings), open_sink)) if live else Historian(rules, other_rules),
         standard=settings.standard(judged=not live),
         hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
         dlq_limit=dlq_limit,
@@ -95,10 +114,24 @@ def _batches(app: faust.App, *topics: str) -> Any:
 
 
 def receivers(settings: Settings) -> list[Receiver]:
-    """Who is told of alerts."""
-    told: list[Receiver] = [LogReceiver()] if settings.receivers.log else []
-    if (webhook := settings.receivers.webhook) is not None:
-        told.append(WebhookReceiver(webhook.url, webhook.timeout_s))
+    """Who is told of alerts. Raises ConfigurationError for a secret that cannot be read."""
+    said = settings.receivers
+    told: list[Receiver] = [LogReceiver()] if said.log else []
+    if (webhook := said.webhook) is not None:
+        told.append(WebhookReceiver(webhook.url, webhook.timeout_s, secret=signing_secret(webhook)))
+    if (slack := said.slack) is not None:
+        told.append(SlackReceiver(slack_address(slack), slack.timeout_s))
+    if (email := said.email) is not None:
+        login, tls = receiver_login(email, "receivers.email")
+        server = MailServer(email.host, email.port, email.security, login, tls)
+        told.append(EmailReceiver(server, email.sender, email.to, email.timeout_s))
+    if (manager := said.alertmanager) is not None:
+        login, tls = receiver_login(manager, "receivers.alertmanager")
+        told.append(
+            AlertmanagerReceiver(
+                manager.url, manager.timeout_s, generator_url=manager.generator_url, login=login, tls=tls
+            )
+        )
     return told
 
 

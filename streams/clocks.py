@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Protocol
 
 from schemas.events import MS_A_DAY
-from schemas.rows import EPOCH_BITS, AccountId, AlertChange, AlertRow, CaseClocks, Silence
+from schemas.rows import EPOCH_BITS, AccountId, AlertChange, AlertRow, CaseClocks, SourceGap
 from streams.core.clocks import Spell, changes, in_force, of_case, of_source
 from streams.core.rules import OTHER_RULES, OtherRule
 from streams.following import Tenure
@@ -35,7 +35,7 @@ class ClockStore(Protocol):
     def quiet(self, partitions: int, owned: Iterable[int], now: int) -> list[AccountId]:
         """Accounts of these partitions with a source that has just fallen silent, or nearly so."""
 
-    def silences(self, accounts: Sequence[AccountId], now: int) -> list[Silence]:
+    def source_gaps(self, accounts: Sequence[AccountId], now: int) -> list[SourceGap]:
         """Each time that a source of these accounts was silent."""
 
     def firing(self, rules: Iterable[str], partitions: int, owned: Iterable[int]) -> list[AlertRow]:
@@ -110,8 +110,8 @@ class Clocks:
         accounts = {(alert.seller_id, alert.marketplace_id) for alert in known.values()}
         if SOURCE_RULE in self._rules:
             accounts |= set(self._store.quiet(*self._tenure[2:], now))
-        silences = [silence for these in _slices(sorted(accounts)) for silence in self._store.silences(these, now)]
-        return self._changes(known, [spell for silence in silences for spell in of_source(silence)], now)
+        gaps = [gap for these in _slices(sorted(accounts)) for gap in self._store.source_gaps(these, now)]
+        return self._changes(known, [spell for gap in gaps for spell in of_source(gap)], now)
 
     def _changes(self, known: dict[str, AlertRow], spells: list[Spell], now: int) -> list[AlertRow]:
         version = self._tenure.epoch << EPOCH_BITS | next(self._versions)
@@ -124,7 +124,7 @@ def spells_of(
     """All that rules on cases and sources, by name, have said of these accounts up to `now`."""
     spells = [spell for case in store.case_clocks(accounts) for spell in of_case(case)]
     if SOURCE_RULE in rules:
-        spells += [spell for silence in store.silences(accounts, now) for spell in of_source(silence)]
+        spells += [spell for gap in store.source_gaps(accounts, now) for spell in of_source(gap)]
     return list(in_force(rules, spells, now).values())
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from schemas.errors import ConfigurationError
-from streams.sections import Access, ClickHouse, Kafka
+from streams.sections import Access, Alertmanager, ClickHouse, Email, Kafka, Slack, Webhook
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
@@ -80,6 +80,28 @@ def registry_client(kafka: Kafka) -> dict[str, Any]:
         _context(files, section)
         config |= files
     return config
+
+
+def signing_secret(webhook: Webhook) -> str | None:
+    """What messages are signed with. Raises ConfigurationError."""
+    return _secret(webhook.secret, webhook.secret_file, "receivers.webhook.secret_file")
+
+
+def slack_address(slack: Slack) -> str:
+    """Where messages go. Raises ConfigurationError."""
+    found = slack.url or _secret(None, slack.url_file, "receivers.slack.url_file") or ""
+    if not found.startswith(("http://", "https://")):
+        raise ConfigurationError(f"receivers.slack.url_file: {slack.url_file} holds no address, http[s]://...")
+    return found
+
+
+def receiver_login(
+    receiver: Email | Alertmanager, section: str
+) -> tuple[tuple[str, str] | None, ssl.SSLContext | None]:
+    """User and password, and TLS, as far as they are said. Raises ConfigurationError."""
+    password = _password(receiver, section)
+    login = None if receiver.user is None or password is None else (receiver.user, password)
+    return login, _context(_files(receiver, section), section) if receiver.has_tls else None
 
 
 def _password(access: Access, section: str) -> str | None:

@@ -23,6 +23,9 @@ Failpoint = Literal[
     "after_commit",  # rows do not follow yet
     "rows_stored",  # not yet judged, nor marked
     "alerts_sent",  # changes of alerts are on their topic, not in the tables
+    "alerts_stored",  # nobody was notified of them
+    "before_notify",  # a receiver is about to be told
+    "after_notify",  # it has it, which is not noted
     "assigned",  # partitions were given, and an epoch taken
     "revoked",  # partitions are to go
     "turned",  # the as-of day has moved, no row has

@@ -48,6 +48,9 @@ class Historian:
         self._rules, self._other_rules = tuple(rules), {rule.name: rule for rule in other_rules}
         self._turn = count()
 
+    async def begin(self, pipeline: Pipeline) -> None:
+        """Nobody is to be told of anything."""
+
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Make the stored alerts of these accounts those that their rows give."""
         version = (pipeline.tenure.epoch << 40) + next(self._turn)
@@ -59,8 +62,11 @@ class Historian:
     def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
         """A replay has no clock."""
 
-    async def close(self) -> None:
+    async def end(self, timeout_s: float) -> None:
         """Nothing is under way."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def rewrite(
@@ -89,7 +95,7 @@ def rewrite(
         _that_were(store, rules, terms_of, rows, version), _that_fell_due(other_rules, by_clock, now, version)
     ):
         alerts.append(alert)
-        changes += of_alert
+        changes += [change._replace(muted=1) for change in of_alert]
     before, stored = store.alerts(accounts), store.alert_changes(accounts)
     store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
 

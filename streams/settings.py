@@ -96,7 +96,7 @@ def _path_of(variable: str) -> tuple[str, ...]:
 
 
 def _parsed(variable: str, text: str) -> Any:
-    if not text.startswith(("[", "{")) or variable.endswith("PASSWORD"):  # which may begin with anything
+    if not text.startswith(("[", "{")) or variable.endswith(("PASSWORD", "SECRET")):  # which may begin with anything
         return text
     try:
         return json.loads(text)

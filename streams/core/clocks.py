@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from schemas.events import MS_A_DAY
-from schemas.rows import SILENT_MS, AccountId, AlertRow, CaseClocks, Silence
+from schemas.rows import SILENT_MS, AccountId, AlertRow, CaseClocks, SourceGap
 from streams.core.rules import OtherRule, alert_id
 
 MS_AN_HOUR = 3_600_000
@@ -70,14 +70,14 @@ def of_case(case: CaseClocks) -> Iterator[Spell]:
         yield from _since(case, "case_follow_up", asked, asked + FOLLOW_UP_MS, answered, MS_A_DAY)
 
 
-def of_source(silence: Silence) -> Iterator[Spell]:
+def of_source(gap: SourceGap) -> Iterator[Spell]:
     """A source that brought nothing for longer than 48 h: hours since its last event, held against 48."""
-    last, until = silence.last_at, silence.ended_at
+    last, until = gap.last_at, gap.ended_at
     since = last + SILENT_MS
     if until is None or since < until:
         gone = None if until is None else (until - last) / MS_AN_HOUR
         hours = SILENT_MS / MS_AN_HOUR
-        yield Spell("source_silent", silence.account, silence.source, None, since, until, hours, gone, hours)
+        yield Spell("source_silent", gap.account, gap.source, None, since, until, hours, gone, hours)
 
 
 def _spell(

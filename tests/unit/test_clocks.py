@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AlertRow, CaseClocks, Silence
+from schemas.rows import AlertRow, CaseClocks, SourceGap
 from streams.core.clocks import Spell, alert_of, changes, in_words, of_case, of_source
 from streams.core.rules import OTHER_RULES, alert_id
 
@@ -98,7 +98,7 @@ def test_a_source_is_silent_after_48_hours(ended: float | None, expected: tuple[
     after = None if ended is None else OPENED + int(ended * HOUR)
     found = [
         ((spell.since - OPENED) / HOUR, None if spell.until is None else (spell.until - OPENED) / HOUR)
-        for spell in of_source(Silence(ACCOUNT, "feed", OPENED, after))
+        for spell in of_source(SourceGap(ACCOUNT, "feed", OPENED, after))
     ]
     assert found == ([] if expected is None else [expected])
 
@@ -113,8 +113,8 @@ def all_spells(until: float | None = None) -> list[Spell]:
     """One of each rule, over so many hours after the case was opened, or after the source's last event."""
     of = case(closed_at=until)
     asked = case(closed_at=until, steps=[("removal_requested", 30)])
-    silence = Silence(ACCOUNT, "feed", OPENED, None if until is None else OPENED + int(until * HOUR))
-    return [*of_case(of), *spells(asked, "case_follow_up"), *of_source(silence)]
+    gap = SourceGap(ACCOUNT, "feed", OPENED, None if until is None else OPENED + int(until * HOUR))
+    return [*of_case(of), *spells(asked, "case_follow_up"), *of_source(gap)]
 
 
 def news(

@@ -5,7 +5,7 @@ What is due when is the business of `streams.core.clocks`; here is what it looks
 
 from collections.abc import Iterable, Sequence
 
-from schemas.rows import SILENT_MS, USUAL_DAYS, USUAL_EVENTS, USUAL_OF_DAYS, AccountId, CaseClocks, Silence
+from schemas.rows import SILENT_MS, USUAL_DAYS, USUAL_EVENTS, USUAL_OF_DAYS, AccountId, CaseClocks, SourceGap
 from sink.query import HASH, Connection, of_accounts, of_partitions
 
 _KEY = "seller_id, marketplace_id"
@@ -15,7 +15,7 @@ _TABLES = ("stored_order_events", "stored_feedback_events", "stored_survey_event
 _NEWS_MS = SILENT_MS + 48 * 3_600_000
 
 
-class Due(Connection):
+class Clocked(Connection):
     """See `sink.store.Store`, which is this and the rest."""
 
     def open_cases(self, partitions: int, owned: Iterable[int], now: int) -> list[CaseClocks]:
@@ -31,12 +31,14 @@ class Due(Connection):
         rows = self._rows(f"SELECT {_CLOCKS} FROM stored_cases FINAL WHERE {which} AND NOT gone")
         return [CaseClocks((seller, marketplace), *rest) for seller, marketplace, *rest in rows]
 
-    def silences(self, accounts: Sequence[AccountId], now: int) -> list[Silence]:
+    def source_gaps(self, accounts: Sequence[AccountId], now: int) -> list[SourceGap]:
         """Each time that a source of these accounts was silent, of events up to `now`, epoch ms."""
         if not accounts:
             return []
         rows = self._rows(_silences(of_accounts(accounts), now))
-        return [Silence((seller, market), source, last, after or None) for seller, market, source, last, after in rows]
+        return [
+            SourceGap((seller, market), source, last, after or None) for seller, market, source, last, after in rows
+        ]
 
     def quiet(self, partitions: int, owned: Iterable[int], now: int) -> list[AccountId]:
         """Accounts of these partitions with a source that has just fallen silent, or nearly so.
@@ -72,7 +74,7 @@ def _moment(time_ms: int) -> str:
     return f"fromUnixTimestamp64Milli({int(time_ms)}, 'UTC')"
 
 
-def _silences(which: str, now: int) -> str:
+def _gaps(which: str, now: int) -> str:
     """Account, source, its last event before a silence and the first one after, 0 for none."""
     each = " UNION ALL ".join(
         f"SELECT {_KEY}, source, toUnixTimestamp64Milli(event_time) AS t FROM {table} FINAL WHERE {which}"

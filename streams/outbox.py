@@ -1,0 +1,365 @@
+"""The outbox: every change of an alert is told to every receiver, at least once, each at its own pace.
+
+Place in the flow: behind the alerter. What is to be told is `alert_history` itself: a change that is not muted and has
+no note in `notifications` is due, also after a kill -9. A receiver has a task of its own, and the database is asked on
+a thread and a connection of the outbox's own, so one that hangs or is gone holds up neither the others nor a flush.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from schemas.rows import AccountId, AlertRow, Due, Notices, Notification
+from streams.alerts import as_json
+from streams.core.rules import SEVERITIES
+from streams.failpoints import reach
+from streams.following import Tenure
+from streams.port import patiently
+from streams.receivers import Change, Message, Receiver, Untold, about
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 60.0  # how often a receiver looks by itself, and what resends does
+MOMENT_S = 1.0  # what comes within so much of the first change goes with it in one message
+NOTE_S = 0.5  # what was told is noted so often while there is more to tell
+PAUSE_S = (1.0, 900.0)  # before a message is tried again: the first, the longest; doubles with each attempt
+GONE_S = 60.0  # the longest that a failing receiver is left alone, whatever waits for it
+OLD_MS = 7 * 86_400_000  # what was stored so long ago is no news
+MESSAGE_ALERTS, BATCH_ALERTS = 50, 500  # most in a message about an account, and in one about any
+T = TypeVar("T")
+
+
+class OutboxStore(Protocol):
+    """What the outbox needs of a store. Calls block."""
+
+    def introduce(self, receivers: Sequence[str]) -> None:
+        """These are told of what changes from now on; those that were there already, from then on."""
+
+    def due(self, receiver: str, partitions: int, owned: Iterable[int]) -> list[Due]:
+        """What is yet to be told to a receiver of the alerts of these partitions, in its order."""
+
+    def notices(self, accounts: Sequence[AccountId]) -> dict[str, Notices]:
+        """What people say about the alerts of these accounts."""
+
+    def told_firing(self, receiver: str, partitions: int, owned: Iterable[int]) -> set[str]:
+        """The firing alerts of which the receiver was told."""
+
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all."""
+
+    def notify(self, notifications: Sequence[Notification]) -> None:
+        """Note what came of telling."""
+
+    def notification(self, receiver: str, account: AccountId, alert_id: str) -> Notification | None:
+        """What came of telling a receiver of something that is no change of an alert."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class _Lane:
+    """A receiver, and how it goes with it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        self.woken = asyncio.Event()
+        self.telling = asyncio.Lock()  # held from before a message goes out until it is noted
+        self.failures = 0  # one after the other
+        self.rest_s = 0.0  # for how long it is left alone after them
+        self.notes: list[Notification] = []
+        self.noted = time.monotonic()
+
+
+class Outbox:
+    """Tells receivers of the changes of a tenure's partitions, from `begin` to `end`; all on one event loop.
+
+    `open_store` connects to the store, in the outbox's own thread.
+    """
+
+    def __init__(self, receivers: Sequence[Receiver], open_store: Callable[[], OutboxStore]) -> None:
+        self._receivers, self._open_store = receivers, open_store
+        self._thread = ThreadPoolExecutor(1, "outbox")
+        self._store: OutboxStore | None = None
+        self._lanes: list[_Lane] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._over = self._closed = False
+
+    async def begin(self, tenure: Tenure) -> None:
+        """A tenure begins, and no row of it was judged yet: from here on each change finds its receivers."""
+        self._over = False
+        if not self._receivers:
+            return
+        if self._store is None:
+            self._store = await self._call(self._open_store)
+        await self._call(self._store.introduce, [receiver.name for receiver in self._receivers])
+        self._lanes = [_Lane(receiver) for receiver in self._receivers]
+        self._tasks = [asyncio.create_task(self._serve(lane, self._store, tenure)) for lane in self._lanes]
+
+    def wake(self) -> None:
+        """Changes were stored."""
+        for lane in self._lanes:
+            lane.woken.set()
+
+    async def end(self, timeout_s: float) -> None:
+        """The tenure ends: what is being told has so much time to arrive and be noted; the next owner has the rest."""
+        self._over = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for lane in self._lanes:
+                    await lane.telling.acquire()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in self._lanes:  # one that was cut short has perhaps told others
+            if self._store is not None:
+                await self._note(lane, self._store)
+        self._lanes, self._tasks = [], []
+
+    async def close(self) -> None:
+        """Let go of everything; `end` comes before."""
+        self._closed = True
+        for receiver in self._receivers:
+            await receiver.close()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._store is not None:
+            self._store.close()
+
+    async def post(self, account: AccountId, day: int, message: Message) -> bool:
+        """Tell receivers of something other than alerts, once each; whether nobody is left to be told.
+
+        False: call again in a minute with a message of the same id; who was told is noted. An account of the tenure's.
+        """
+        done = [await self._post(lane, account, day, message) for lane in self._lanes if lane.receiver.by_account]
+        return bool(done) and all(done)
+
+    # --- one receiver ------------------------------------------------------------------------------------
+
+    async def _serve(self, lane: _Lane, store: OutboxStore, tenure: Tenure) -> None:
+        """Tell a receiver what is due, again and again."""
+        resend_at = 0.0
+        while not self._over:
+            wait_s = LOOK_S  # if the look goes wrong
+            lane.woken.clear()
+            try:
+                async with lane.telling:
+                    wait_s = await self._tell_due(lane, store, tenure)
+                    if lane.receiver.resends and not (lane.failures or self._over) and time.monotonic() >= resend_at:
+                        resend_at = time.monotonic() + LOOK_S * 0.9
+                        await self._resend(lane, store, tenure)
+            except Exception:  # of ours: others are told all the same, and this one is tried again
+                log.exception("receiver %s: the outbox goes on in %d s", lane.receiver.name, LOOK_S)
+            if lane.failures:
+                await asyncio.sleep(lane.rest_s)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(lane.woken.wait(), wait_s)
+                    await asyncio.sleep(MOMENT_S)
+
+    async def _tell_due(self, lane: _Lane, store: OutboxStore, tenure: Tenure) -> float:
+        """Tell what is due, until the receiver fails; how long to wait for the next of it, if nothing wakes us."""
+        due = await self._call(store.due, lane.receiver.name, tenure.partitions, sorted(tenure.owned))
+        if not due:
+            return LOOK_S
+        accounts = list({_account(one): None for one in due})
+        alerts = {alert.alert_id: alert for alert in await self._call(store.alerts, accounts)}
+        notices = await self._call(store.notices, accounts)
+        to_tell, to_drop = sorted_out(due, alerts, notices, now_ms())
+        if old := sum(note == "too_old" for note in to_drop.values()):
+            log.warning("receiver %s: %d changes of alerts are too old to be told", lane.receiver.name, old)
+        lane.notes += [_note(lane.receiver.name, due[i], outcome) for i, outcome in to_drop.items()]
+        waiting_ms = [LOOK_S * 1000]
+        for these in messages([due[i] for i in to_tell], lane.receiver.by_account):
+            later_ms = max(one.next_at or 0 for one in these) - now_ms()
+            if later_ms > 0 and all(one.attempts for one in these):  # a change that is new takes the others along
+                waiting_ms.append(later_ms)
+            elif not await self._tell(lane, store, these, [change_as_told(one, alerts) for one in these]) or self._over:
+                break
+            if time.monotonic() - lane.noted >= NOTE_S:
+                await self._note(lane, store)
+        await self._note(lane, store)
+        return min(waiting_ms) / 1000
+
+    async def _tell(self, lane: _Lane, store: OutboxStore, due: Sequence[Due], changes: Sequence[Change]) -> bool:
+        """Bring one message; False if it shall be tried again."""
+        attempts = max(one.attempts for one in due) + 1
+        reach("before_notify")
+        failed = await self._failure(lane, about(changes), f"{len(due)} changes of alerts", attempts)
+        if failed is None:
+            reach("after_notify")
+        lane.notes += [_note(lane.receiver.name, one, **_outcome(failed, attempts)) for one in due]
+        return failed is None or not failed.may_pass
+
+    async def _failure(self, lane: _Lane, message: Message, what: str, attempts: int) -> Untold | None:
+        """Bring a message; what went wrong, said in the log, if anything."""
+        receiver = lane.receiver
+        try:
+            await receiver.tell(message)
+        except Untold as failed:
+            untold = failed
+        except Exception as bug:  # noqa: BLE001  # of a receiver's; its words may hold a secret
+            untold = Untold(type(bug).__name__, may_pass=True)
+        else:
+            lane.failures = 0
+            return None
+        lane.failures = lane.failures + 1 if untold.may_pass else 0
+        lane.rest_s = max(pause_s(lane.failures, GONE_S), untold.after_s)
+        then = f"attempt {attempts}, to be tried again" if untold.may_pass else "given up"
+        log.log(
+            logging.WARNING if untold.may_pass else logging.ERROR,
+            "receiver %s was not told of %s: %s; %s", receiver.name, what, untold, then,
+        )  # fmt: skip
+        return untold
+
+    async def _resend(self, lane: _Lane, store: OutboxStore, tenure: Tenure) -> None:
+        """Tell once more what fires of what the receiver was told."""
+        told = await self._call(store.told_firing, lane.receiver.name, tenure.partitions, sorted(tenure.owned))
+        if not told:
+            return
+        firing = [alert for alert in await self._call(store.alerts, None, True) if alert.alert_id in told]
+        for these in _parts(firing, BATCH_ALERTS):
+            changes = [_as_told(alert, now_ms()) for alert in these]
+            if self._over or await self._failure(lane, about(changes), f"{len(these)} firing alerts", 1) is not None:
+                return
+
+    async def _post(self, lane: _Lane, account: AccountId, day: int, message: Message) -> bool:
+        """One receiver for `post`; whether it is done with."""
+        if self._store is None or self._over:
+            return False
+        async with lane.telling:
+            name = lane.receiver.name
+            before = await self._call(self._store.notification, name, account, message.id)
+            if before is not None and before.outcome != "retrying":
+                return True
+            if before is not None and (before.next_at or 0) > now_ms():
+                return False
+            attempts = 1 if before is None else before.attempts + 1
+            failed = await self._failure(lane, message, message.id, attempts)
+            fields = _UNTRIED | _outcome(failed, attempts)
+            await self._call(self._store.notify, [Notification(name, *account, message.id, day, "posted", 0, **fields)])
+            return failed is None or not failed.may_pass
+
+    # --- the store ---------------------------------------------------------------------------------------
+
+    async def _note(self, lane: _Lane, store: OutboxStore) -> None:
+        notes, lane.notes = lane.notes, []
+        if notes:
+            await self._call(store.notify, notes)
+        lane.noted = time.monotonic()
+
+    async def _call(self, call: Callable[..., T], *args: Any) -> T:
+        return await patiently(self._thread, lambda: not self._closed, call, *args)
+
+
+# --- what is told, and how -----------------------------------------------------------------------------------
+
+
+def sorted_out(
+    due: Sequence[Due], alerts: dict[str, AlertRow], notices: dict[str, Notices], now: int
+) -> tuple[list[int], dict[int, str]]:
+    """Of changes that are due, in their order, those to tell; of those never to tell the outcome. By index.
+
+    What fires under a silence waits for its end, unless it is resolved before; what is acknowledged is told when it
+    is severer than it was, or resolved. Whom nobody told that an alert fires, nobody tells that it is resolved.
+    """
+    to_tell: list[int] = []
+    to_drop: dict[int, str] = {}
+    waiting: dict[str, list[int]] = {}  # under a silence, by alert
+    fired = set[str]()
+    for i, one in enumerate(due):
+        key, state = one.change.alert_id, one.change.state
+        alert, said = alerts.get(key), notices.get(key, Notices(False, ""))
+        if alert is None or one.changed_at < now - OLD_MS:
+            to_drop[i] = "too_old"
+        elif said.silenced:
+            waiting.setdefault(key, []).append(i)
+            if state == "resolved":
+                to_drop |= dict.fromkeys(waiting.pop(key), "silenced")
+        elif state == "resolved" and not one.was_told and key not in fired:
+            to_drop[i] = "unknown"
+        elif state == "firing" and said.acked and _rank(alert.severity) <= _rank(said.acked):
+            to_drop[i] = "acknowledged"
+        else:
+            fired.add(key)
+            to_tell.append(i)
+    return to_tell, to_drop
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else -1
+
+
+def messages(due: Sequence[Due], by_account: bool) -> Iterator[Sequence[Due]]:
+    """What is told together; first what was tried the least, so that what always fails holds up nothing."""
+    if not by_account:
+        yield from _parts(due, BATCH_ALERTS)
+        return
+    accounts: dict[AccountId, list[Due]] = {}
+    for one in due:
+        accounts.setdefault(_account(one), []).append(one)
+    for these in sorted(accounts.values(), key=lambda these: max(one.attempts for one in these)):
+        yield from _parts(these, MESSAGE_ALERTS)
+
+
+def change_as_told(one: Due, alerts: dict[str, AlertRow]) -> Change:
+    """A change as JSON: the alert in the state of the change, in all else as it is now."""
+    change, alert = one.change, alerts[one.change.alert_id]
+    ended = (alert.resolved_at or one.changed_at) if change.state == "resolved" else None
+    then = alert._replace(state=change.state, value=change.value, version=change.version, resolved_at=ended)
+    return _as_told(then, one.changed_at)
+
+
+def _as_told(alert: AlertRow, changed_at: int) -> Change:
+    """With an id that is the same whenever this change is told."""
+    return (
+        {"id": f"{alert.alert_id}-{alert.state}-{alert.version:x}"} | as_json(alert) | {"changed_at": _iso(changed_at)}
+    )
+
+
+def _iso(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def pause_s(attempts: int, longest: float = PAUSE_S[1]) -> float:
+    """How long to wait after so many attempts."""
+    return random.uniform(0.5, 1) * min(PAUSE_S[0] * 2.0 ** min(attempts - 1, 30), longest)
+
+
+_UNTRIED: dict[str, Any] = {"told_at": None, "attempts": 0, "next_at": None, "last_error": ""}
+
+
+def _outcome(failed: Untold | None, attempts: int) -> dict[str, Any]:
+    """What to note of an attempt."""
+    if failed is None:
+        return {"outcome": "told", "told_at": now_ms(), "attempts": attempts}
+    if not failed.may_pass:
+        return {"outcome": "given_up", "attempts": attempts, "last_error": str(failed)}
+    next_at = now_ms() + round(1000 * max(pause_s(attempts), failed.after_s))
+    return {"outcome": "retrying", "attempts": attempts, "next_at": next_at, "last_error": str(failed)}
+
+
+def _note(receiver: str, one: Due, outcome: str, **more: Any) -> Notification:
+    change, before = one.change, {"told_at": one.told_at, "attempts": one.attempts}
+    return Notification(
+        receiver, change.seller_id, change.marketplace_id, change.alert_id, change.day, change.state, change.version,
+        outcome, **(_UNTRIED | before | more),
+    )  # fmt: skip
+
+
+def _parts(of: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for at in range(0, len(of), size):
+        yield of[at : at + size]
+
+
+def _account(one: Due) -> AccountId:
+    return one.change.seller_id, one.change.marketplace_id
+
+
+def now_ms() -> int:
+    """The wall clock, epoch ms."""
+    return time.time_ns() // 1_000_000
