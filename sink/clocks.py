@@ -35,7 +35,7 @@ class Clocked(Connection):
         """Each time that a source of these accounts was silent, of events up to `now`, epoch ms."""
         if not accounts:
             return []
-        rows = self._rows(_silences(of_accounts(accounts), now))
+        rows = self._rows(_gaps(of_accounts(accounts), now))
         return [
             SourceGap((seller, market), source, last, after or None) for seller, market, source, last, after in rows
         ]
