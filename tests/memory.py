@@ -8,6 +8,7 @@ contract suite (tests/contract) holds both stores to the same behaviour.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import fastavro
@@ -19,15 +20,21 @@ from schemas.codec import Codec, Container
 from schemas.events import MS_A_DAY, TOPICS, Topic, account_key, to_ms
 from schemas.rows import (
     CELLS_SHOWN,
+    SILENT_MS,
+    USUAL_DAYS,
+    USUAL_EVENTS,
+    USUAL_OF_DAYS,
     AccountId,
     AlertChange,
     AlertRow,
+    CaseClocks,
     Cell,
     DailyRows,
     Loaded,
     Mark,
     Rejected,
     SelfCheck,
+    SourceGap,
     Standard,
     Stored,
     Wrong,
@@ -223,7 +230,7 @@ class MemoryStore:
         found: dict[AccountId, list[_Stored]] = {}
         for stored in self._events.values():
             for one in stored.values():
-                if (murmur2(account_key(one.event)) & 0x7FFFFFFF) % partitions in mine:
+                if _hash(one.event["seller_id"], one.event["marketplace_id"]) % partitions in mine:
                     found.setdefault((one.event["seller_id"], one.event["marketplace_id"]), []).append(one)
         return found
 
@@ -279,6 +286,56 @@ class MemoryStore:
         """Every change of the alerts of these accounts."""
         return _standing(self._history, accounts)
 
+    # --- clocks ------------------------------------------------------------------------------------------
+
+    def firing(self, rules: Iterable[str], partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AlertRow]:
+        """Alerts of these rules on accounts of these partitions that are firing."""
+        wanted, mine = set(rules), set(owned)
+        return [
+            alert
+            for alert in self.alerts(None, True)
+            if alert.rule in wanted and _hash(alert.seller_id, alert.marketplace_id) % partitions in mine
+        ]
+
+    def open_cases(self, partitions: int, owned: Iterable[int], now: int) -> list[CaseClocks]:
+        """Cases of accounts of these partitions that are open at `now`."""
+        mine = [account for account in {case[:2] for case in self._cases} if _hash(*account) % partitions in {*owned}]
+        return [case for case in self.case_clocks(mine) if case.closed_at is None or case.closed_at > now]
+
+    def case_clocks(self, accounts: Sequence[AccountId]) -> list[CaseClocks]:
+        """All cases of these accounts, as far as rules go."""
+        return [
+            CaseClocks(
+                case.order[:2], case.order_id, case.feedback_event_id, case.rating, case.opened_at,
+                case.expires_at if case.closed_at is None else case.closed_at, case.respond_target_at,
+                case.respond_by, case.remove_by, case.first_action_at,
+                [(step.status, step.at) for step in case.transitions],
+            )
+            for case in self.cases(accounts)
+        ]  # fmt: skip
+
+    def quiet(self, partitions: int, owned: Iterable[int], now: int) -> list[AccountId]:
+        """Accounts of these partitions with a source that has fallen silent; whoever else is asked in vain."""
+        return [*self._of_partitions(partitions, owned)]
+
+    def source_gaps(self, accounts: Sequence[AccountId], now: int) -> list[SourceGap]:
+        """Each time that a source of these accounts was silent."""
+        times: dict[tuple[AccountId, str], list[int]] = {}
+        for account, events in self._of_partitions(1, (0,)).items():
+            for _, event in events:
+                if account in accounts and event["event_time"] <= now:
+                    times.setdefault((account, event["source"]), []).append(event["event_time"])
+        found = []
+        for (account, source), each in sorted(times.items()):
+            each.sort()
+            days = Counter(time // MS_A_DAY for time in each)
+            for last, after in pairwise([*each, now + 1]):
+                before = range(last // MS_A_DAY - USUAL_OF_DAYS, last // MS_A_DAY)
+                is_busy = sum(days[day] >= USUAL_EVENTS for day in before) >= USUAL_DAYS
+                if after - last > SILENT_MS and is_busy:
+                    found.append(SourceGap(account, source, last, after if after <= now else None))
+        return found
+
     def close(self) -> None:
         """There is nothing to let go of."""
 
@@ -312,6 +369,11 @@ class MemoryStore:
     def misplaced(self) -> dict[tuple[str, int, int], int]:
         """How many records were misplaced, by topic, partition and last offset of their batch."""
         return dict(self._misplaced)
+
+
+def _hash(seller: str, marketplace: str) -> int:
+    key = account_key({"seller_id": seller, "marketplace_id": marketplace})
+    return int(murmur2(key) & 0x7FFFFFFF)
 
 
 def _cells(day: str, stored: Event | None, right: Event | None) -> list[Cell]:
