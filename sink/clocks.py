@@ -3,7 +3,10 @@
 What is due when is the business of `streams.core.clocks`; here is what it looks at.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
 
 from schemas.rows import SILENT_MS, USUAL_DAYS, USUAL_EVENTS, USUAL_OF_DAYS, AccountId, CaseClocks, SourceGap
 from sink.query import HASH, Connection, of_accounts, of_partitions
@@ -68,6 +71,32 @@ _INSTANTS = ", ".join(
 _CLOCKS = f"""{_KEY}, order_id, feedback_event_id, rating, toUnixTimestamp64Milli(opened_at),
     toUnixTimestamp64Milli(ifNull(closed_at, expires_at)), {_INSTANTS},
     arrayMap(step -> (step.1, toUnixTimestamp64Milli(step.2)), transitions)"""
+
+# --- digests -------------------------------------------------------------------------------------------------
+
+
+class Digested(Connection):
+    """See `sink.store.Store`, which is this and the rest."""
+
+    def undigested(self, day: int, partitions: int, owned: Iterable[int]) -> dict[AccountId, bool]:
+        """Accounts of these partitions that have a row of that day and whose digest of that day is not all done.
+
+        Each with whether it is on its topic.
+        """
+        done = f"SELECT {_KEY}, told FROM digests FINAL WHERE day = toDate32({int(day)})"
+        rows = self._rows(
+            f"""SELECT m.seller_id, m.marketplace_id, d.seller_id = m.seller_id AND d.marketplace_id = m.marketplace_id
+            FROM (SELECT * FROM account_marks FINAL WHERE {of_partitions(partitions, owned, HASH)}) AS m
+            LEFT JOIN ({done}) AS d ON d.seller_id = m.seller_id AND d.marketplace_id = m.marketplace_id
+            WHERE m.first_day <= m.as_of AND m.as_of >= toDate32({int(day)}) AND d.told = 0 ORDER BY m.seller_id, m.marketplace_id"""
+        )
+        return {(seller, marketplace): bool(is_sent) for seller, marketplace, is_sent in rows}
+
+    def add_digests(self, day: int, told: Mapping[AccountId, bool]) -> None:
+        """The digests of that day of these accounts are on their topic; whether receivers have them as well."""
+        columns: dict[str, Any] = {"seller_id": [key[0] for key in told], "marketplace_id": [key[1] for key in told]}
+        columns |= {"day": pa.array([day] * len(told), pa.date32()), "told": pa.array(told.values(), pa.uint8())}
+        self._insert("digests", pa.table(columns))
 
 
 def _moment(time_ms: int) -> str:

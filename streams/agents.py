@@ -60,6 +60,9 @@ class Judge(Protocol):
     def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> Clocks | None:
         """What looks at the clocks of a tenure; None: nothing does."""
 
+    async def digest(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
+        """Send digests when they are due, until the tenure ends."""
+
     async def end(self, timeout_s: float) -> None:
         """The tenure ends, within so much time."""
 
@@ -173,6 +176,7 @@ class Worker:
         store = self._store_beside
         sampler = Sampler(store, self.terms_of, self.standard, pipeline.tenure.epoch, call)
         clocks = self.judge.clocks(pipeline, store, call)
+        self._start(self.judge.digest(pipeline, store, call))
         check_due = time.monotonic() + self.check_s
         while not pipeline.over:
             day = await self._in_thread(self.as_of, self.sink)

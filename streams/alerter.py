@@ -11,6 +11,7 @@ from streams.alerts import AlertBook, as_json, change_of
 from streams.clocks import Clocks, ClockStore, day_of
 from streams.core.evidence import Evidence
 from streams.core.rules import OtherRule, Rule, columns_of
+from streams.digest import Digests, DigestStore, Schedule
 from streams.failpoints import reach
 from streams.following import Written
 from streams.intake import Outgoing
@@ -21,7 +22,7 @@ from streams.port import Call
 TOPIC = "alerts"
 
 
-class AlertStore(ClockStore, Protocol):
+class AlertStore(ClockStore, DigestStore, Protocol):
     """What alerts need of a store. Calls block."""
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
@@ -41,8 +42,11 @@ class Alerter:
     with the same id. So each change goes out at least once. Whom to tell of it the outbox finds in the tables.
     """
 
-    def __init__(self, rules: Iterable[Rule], other_rules: Iterable[OtherRule], outbox: Outbox) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], other_rules: Iterable[OtherRule], outbox: Outbox, schedule: Schedule | None
+    ) -> None:
         self._rules, self._other_rules, self._outbox = tuple(rules), tuple(other_rules), outbox
+        self._schedule = schedule
         self._book: tuple[Pipeline, AlertBook] | None = None
         self._clocks: Clocks | None = None  # of this tenure
 
@@ -77,6 +81,18 @@ class Alerter:
         self._clocks = Clocks(self._other_rules, store, pipeline.tenure, call, announce)
         return self._clocks
 
+    async def digest(self, pipeline: Pipeline, store: DigestStore, call: Call) -> None:
+        """Send the digests of a tenure's accounts, each in its week, until it ends."""
+        if self._schedule is None:
+            return
+
+        async def send(digests: Sequence[tuple[AccountId, bytes]]) -> None:
+            await pipeline.send([_outgoing(account, told) for account, told in digests])
+
+        terms_of = pipeline.rows.terms_of
+        digests = Digests(self._schedule, store, terms_of, pipeline.tenure, call=call, send=send, outbox=self._outbox)
+        await digests.run(pipeline.clock)
+
     async def _announce(
         self, pipeline: Pipeline, store: ClockStore, call: Call, alerts: Sequence[AlertRow], changes: list[AlertChange]
     ) -> None:
@@ -103,5 +119,8 @@ class Alerter:
 
 
 def _record(alert: AlertRow) -> Outgoing:
-    key = f"{alert.seller_id}|{alert.marketplace_id}".encode()
-    return Outgoing(TOPIC, None, key, orjson.dumps(as_json(alert)), [])
+    return _outgoing((alert.seller_id, alert.marketplace_id), orjson.dumps(as_json(alert)))
+
+
+def _outgoing(account: AccountId, told: bytes) -> Outgoing:
+    return Outgoing(TOPIC, None, "|".join(account).encode(), told, [])

@@ -130,6 +130,11 @@ class Outbox:
         if self._store is not None:
             self._store.close()
 
+    @property
+    def takes_posts(self) -> bool:
+        """Whether there is anybody to `post` to."""
+        return any(receiver.by_account for receiver in self._receivers)
+
     async def post(self, account: AccountId, day: int, message: Message) -> bool:
         """Tell receivers of something other than alerts, once each; whether nobody is left to be told.
 

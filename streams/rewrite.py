@@ -62,6 +62,9 @@ class Historian:
     def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
         """A replay has no clock."""
 
+    async def digest(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
+        """Nor does it send digests."""
+
     async def end(self, timeout_s: float) -> None:
         """Nothing is under way."""
 

@@ -20,7 +20,7 @@ from schemas.rows import Standard
 from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.ruletables import Alerts, unknown
-from streams.sections import ClickHouse, Kafka, Metrics, Receivers, Section
+from streams.sections import ClickHouse, Digest, Kafka, Metrics, Receivers, Section
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
@@ -36,6 +36,7 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()
     receivers: Receivers = Receivers()
+    digest: Digest = Digest()
 
     def standard(self, *, judged: bool) -> Standard:
         """What tells these settings from others, of rows, and if `judged`, of a replay's alerts."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from schemas.rows import AccountId
 from streams.core.metrics import (
+    COUNTER_INDEX,
     COUNTERS,
     FOREVER,
     MONDAY,
@@ -227,6 +228,11 @@ class Account:
             self._touched = touched
             return None
         return touched
+
+    def step(self, day: int, counter: str) -> int:
+        """By how much a counter changes on a day, past or to come, as far as the stories tell when it was restated."""
+        of_day = self._calendar.steps.get(day)
+        return 0 if of_day is None else of_day[COUNTER_INDEX[counter]]
 
     # --- rows --------------------------------------------------------------------------------------------
 

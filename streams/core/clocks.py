@@ -70,6 +70,13 @@ def of_case(case: CaseClocks) -> Iterator[Spell]:
         yield from _since(case, "case_follow_up", asked, asked + FOLLOW_UP_MS, answered, MS_A_DAY)
 
 
+def next_due(case: CaseClocks, at: int) -> Spell | None:
+    """What somebody has to do about a case first, be it late already; None: nothing is due as far as is known."""
+    to_do = ("case_overdue", "case_follow_up", "case_closing")
+    spells = (spell for spell in of_case(case) if spell.rule in to_do and (spell.until is None or spell.until > at))
+    return min(spells, key=lambda spell: spell.since, default=None)
+
+
 def of_source(gap: SourceGap) -> Iterator[Spell]:
     """A source that brought nothing for longer than 48 h: hours since its last event, held against 48."""
     last, until = gap.last_at, gap.ended_at
