@@ -88,7 +88,8 @@ class Digested(Connection):
             f"""SELECT m.seller_id, m.marketplace_id, d.seller_id = m.seller_id AND d.marketplace_id = m.marketplace_id
             FROM (SELECT * FROM account_marks FINAL WHERE {of_partitions(partitions, owned, HASH)}) AS m
             LEFT JOIN ({done}) AS d ON d.seller_id = m.seller_id AND d.marketplace_id = m.marketplace_id
-            WHERE m.first_day <= m.as_of AND m.as_of >= toDate32({int(day)}) AND d.told = 0 ORDER BY m.seller_id, m.marketplace_id"""
+            WHERE m.first_day <= m.as_of AND m.as_of >= toDate32({int(day)}) AND d.told = 0
+            ORDER BY m.seller_id, m.marketplace_id"""
         )
         return {(seller, marketplace): bool(is_sent) for seller, marketplace, is_sent in rows}
 

@@ -22,6 +22,7 @@ from schemas.rows import Standard
 from streams.checking import Sampler
 from streams.clocks import Clocks
 from streams.core.metrics import Terms
+from streams.digest import DigestStore
 from streams.failpoints import reach
 from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
@@ -38,7 +39,7 @@ TURN_S = 0.2  # how often the clock is looked at
 CHECK_S = 60.0  # how often some rows are held against their events
 
 
-class Store(Sink, AlertStore, Protocol):
+class Store(Sink, AlertStore, DigestStore, Protocol):
     """What a worker needs of a store beside what its pipelines do. Calls block."""
 
     def next_epoch(self) -> int:
@@ -57,10 +58,10 @@ class Judge(Protocol):
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written."""
 
-    def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> Clocks | None:
+    def clocks(self, pipeline: Pipeline, store: Store, call: Call) -> Clocks | None:
         """What looks at the clocks of a tenure; None: nothing does."""
 
-    async def digest(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
+    async def digest(self, pipeline: Pipeline, store: Store, call: Call) -> None:
         """Send digests when they are due, until the tenure ends."""
 
     async def end(self, timeout_s: float) -> None:

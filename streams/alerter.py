@@ -1,11 +1,12 @@
 """Alerts of a live worker: what the newest rows change, once each, to the topic, the tables and the outbox."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import orjson
 
+from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
 from streams.clocks import Clocks, ClockStore, day_of
@@ -13,7 +14,7 @@ from streams.core.evidence import Evidence
 from streams.core.rules import OtherRule, Rule, columns_of
 from streams.digest import Digests, DigestStore, Schedule
 from streams.failpoints import reach
-from streams.following import Written
+from streams.following import FRESH_DAYS, Cause, Written
 from streams.intake import Outgoing
 from streams.outbox import Outbox
 from streams.pipeline import Pipeline
@@ -22,13 +23,13 @@ from streams.port import Call
 TOPIC = "alerts"
 
 
-class AlertStore(ClockStore, DigestStore, Protocol):
+class AlertStore(ClockStore, Protocol):
     """What alerts need of a store. Calls block."""
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
         """These columns of the rows of these accounts from day `first` on."""
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
         """Alerts in their latest state."""
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
@@ -59,18 +60,22 @@ class Alerter:
         day, versions = written.as_of, written.versions
         rows = written.latest
         if rows is None:
-            rows = await pipeline.call(store.rows, list(versions), day, columns_of(self._rules))
+            columns = {*columns_of(self._rules), "last_event_time"}
+            rows = await pipeline.call(store.rows, list(versions), day, columns)
         book = self._book_of(pipeline)
         if unknown := book.unknown(versions):
             book.learn(unknown, await pipeline.call(store.alerts, unknown, True))
-        news = book.news(rows.columns, rows.accounts)
+        news = book.news(day, rows)
         breached = await pipeline.rows.known({one.account for one in news if one.is_breach})
         changed = book.changes(day, versions, news, {key: Evidence(account) for key, account in breached.items()})
         book.forget(account for account in versions if account not in pipeline.rows.hot)
         if self._clocks is not None:
             self._clocks.stir()
         if changed:
-            await self._announce(pipeline, store, pipeline.call, changed, [change_of(alert, day) for alert in changed])
+            muted = _muted(written.causes, rows, pipeline.clock())
+            told = [alert for alert in changed if alert.state != "pending"]
+            changes = [change_of(alert, day, muted=_account(alert) in muted) for alert in told]
+            await self._announce(pipeline, store, pipeline.call, changed, changes)
 
     def clocks(self, pipeline: Pipeline, store: ClockStore, call: Call) -> Clocks:
         """What looks at the clocks of a tenure, with a store of its own and a way to call it."""
@@ -96,8 +101,9 @@ class Alerter:
     async def _announce(
         self, pipeline: Pipeline, store: ClockStore, call: Call, alerts: Sequence[AlertRow], changes: list[AlertChange]
     ) -> None:
-        """To the topic, then to the tables: whoever dies in between says it again."""
-        await pipeline.send([_record(alert) for alert in alerts])
+        """To the topic, then to the tables: whoever dies in between says it again. Of a pending one nobody is told."""
+        if told := [_record(alert) for alert in alerts if alert.state != "pending"]:
+            await pipeline.send(told)
         reach("alerts_sent")
         await call(store.add_alerts, alerts, changes)
         reach("alerts_stored")
@@ -116,6 +122,20 @@ class Alerter:
     async def close(self) -> None:
         """Let go of receivers."""
         await asyncio.shield(self._outbox.close())
+
+
+def _muted(causes: Mapping[AccountId, Cause], rows: DailyRows, now_ms: int) -> set[AccountId]:
+    """The accounts of whose changes nobody is told."""
+    newest = dict(zip(rows.accounts, rows.columns["last_event_time"].tolist(), strict=True))
+    return {
+        key
+        for key, cause in causes.items()
+        if cause == "history" or (cause == "events" and newest.get(key, now_ms) < now_ms - FRESH_DAYS * MS_A_DAY)
+    }
+
+
+def _account(alert: AlertRow) -> AccountId:
+    return alert.seller_id, alert.marketplace_id
 
 
 def _record(alert: AlertRow) -> Outgoing:

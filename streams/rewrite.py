@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded
 from streams.accounts import restore
-from streams.alerts import change_of, judged, new_alert, resolved, value_of
+from streams.alerts import change_of, that_were
 from streams.clocks import ClockStore, day_of, spells_of
 from streams.core.clocks import Spell, alert_of
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms
-from streams.core.rules import OtherRule, Rule, Run, Verdicts, columns_of, history, judge
+from streams.core.rules import OtherRule, Rule, columns_of
 from streams.following import Written
 from streams.pipeline import Pipeline
 from streams.port import Call
@@ -34,7 +32,7 @@ class AlertStore(ClockStore, Protocol):
     def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
         """All that is stored of these accounts; if only what is `troubled`, at least that."""
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
         """Alerts in their latest state."""
 
     def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
@@ -62,7 +60,7 @@ class Historian:
     def clocks(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
         """A replay has no clock."""
 
-    async def digest(self, pipeline: Pipeline, store: AlertStore, call: Call) -> None:
+    async def digest(self, pipeline: Pipeline, store: object, call: Call) -> None:
         """Nor does it send digests."""
 
     async def end(self, timeout_s: float) -> None:
@@ -90,15 +88,20 @@ def rewrite(
     """
     if not accounts:
         return
+
+    def evidence_of(these: list[AccountId]) -> Mapping[AccountId, Evidence]:
+        troubled = restore(these, store.load(these, troubled=True), terms_of)
+        return {key: Evidence(account) for key, account in troubled.items()}
+
     alerts: list[AlertRow] = []
     changes: list[AlertChange] = []
     rows = store.rows(accounts, 0, columns_of(rules))
     by_clock = spells_of(store, other_rules, accounts, now)
     for alert, of_alert in chain(
-        _that_were(store, rules, terms_of, rows, version), _that_fell_due(other_rules, by_clock, now, version)
+        that_were(rules, rows, evidence_of, version), _that_fell_due(other_rules, by_clock, now, version)
     ):
         alerts.append(alert)
-        changes += [change._replace(muted=1) for change in of_alert]
+        changes += of_alert
     before, stored = store.alerts(accounts), store.alert_changes(accounts)
     store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
 
@@ -106,46 +109,11 @@ def rewrite(
 def _that_fell_due(
     rules: Mapping[str, OtherRule], spells: Iterable[Spell], now: int, version: int
 ) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
-    """Alerts of cases and sources in their last state, each with its changes."""
+    """Alerts of cases and sources in their last state, each with its changes, all muted."""
     for spell in spells:
         first, last = alert_of(rules, spell, spell.since, version), alert_of(rules, spell, now, version)
-        yield last, [change_of(one, day_of(one)) for one in ((first,) if first.state == last.state else (first, last))]
-
-
-def _that_were(
-    store: AlertStore, rules: Sequence[Rule], terms_of: Callable[[str], Terms], rows: DailyRows, version: int
-) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
-    """The alerts of some rows in their last state, each with its changes."""
-    markets = np.repeat(np.array([marketplace for _, marketplace in rows.accounts], dtype=object), rows.sizes)
-    verdicts = judge(rules, rows.columns, markets)
-    found: dict[int, list[tuple[Rule, Run]]] = {}
-    for rule in rules:
-        for run in history(verdicts[rule.name].severity, rows.sizes):
-            found.setdefault(run.account, []).append((rule, run))
-    these = [rows.accounts[i] for i in sorted(found)]
-    troubled = restore(these, store.load(these, troubled=True), terms_of)
-    days = rows.columns["day"].tolist()
-    for i in sorted(found):
-        account = rows.accounts[i]
-        evidence = Evidence(troubled[account])
-        for rule, run in found[i]:
-            orders = evidence.orders_behind(rule, days[run.last])
-            alert = new_alert(account, rule, days[run.turns[0]], version)
-            yield _as_it_was(alert, verdicts[rule.name], run, days, orders)
-
-
-def _as_it_was(
-    alert: AlertRow, verdicts: Verdicts, run: Run, days: list[int], orders: list[str]
-) -> tuple[AlertRow, list[AlertChange]]:
-    """An alert's last state and its changes: the value of the last change, the rest of the last day in breach."""
-    fired = [alert._replace(value=value_of(verdicts, row)) for row in run.turns]
-    changes = [change_of(one, days[row]) for one, row in zip(fired, run.turns, strict=True)]
-    alert = judged(alert, verdicts, run.last, orders)._replace(value=fired[-1].value)
-    if run.resolved is not None:
-        day = days[run.resolved]
-        alert = resolved(alert, day, value_of(verdicts, run.resolved))
-        changes.append(change_of(alert, day))
-    return alert, changes
+        states = (first,) if first.state == last.state else (first, last)
+        yield last, [change_of(one, day_of(one), muted=True) for one in states]
 
 
 def _key(row: AlertRow | AlertChange) -> tuple[str, ...]:

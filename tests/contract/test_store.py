@@ -511,7 +511,7 @@ def test_alerts_are_shown_in_their_latest_state(store: Store) -> None:
     store.add_alerts([resolved], [change(state="resolved", day=DAY + 1, version=2)])
     store.add_alerts([alert(severity="critical")], [])
     assert by_id(store.alerts()) == [resolved, fired[1]]
-    assert store.alerts(only_firing=True) == [fired[1]]
+    assert store.alerts(only_open=True) == [fired[1]]
     assert sorted((c.alert_id, c.day, c.state, c.value) for c in store.alert_changes([ACCOUNT])) == [
         ("a", DAY, "firing", 0.1), ("a", DAY + 1, "resolved", 0.1), ("b", DAY, "firing", None),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId, AlertChange, AlertRow
+from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from sink.embedded import open_embedded
 from sink.schema import migrate
 from sink.store import Store
@@ -66,7 +66,7 @@ def newest(account: Account, as_of: int) -> dict[str, Array]:
 
 
 def changes_of(book: AlertBook, day: int, version: int, row: dict[str, Array], account: Account) -> list[AlertRow]:
-    news = book.news(row, [account.id])
+    news = book.news(day, DailyRows([account.id], [1], row))
     return book.changes(day, {account.id: version}, news, {account.id: Evidence(account)})
 
 
@@ -262,7 +262,7 @@ def test_a_replay_writes_what_a_worker_would_have_who_saw_every_day(store: Store
     written = [alert._replace(version=0, order_ids=[], order_count=0) for alert in store.alerts()]
     assert sorted(written) == sorted(alerts.values())
     rows = store.query_arrow(
-        "SELECT alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, 0, 0 FROM alert_history"
+        "SELECT alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, 0, 0, 0 FROM alert_history"
     )
     assert {AlertChange(*row.values()) for row in rows.to_pylist()} == changes
 
