@@ -8,7 +8,7 @@ later batch is taken: its offset would be committed over the one that failed.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, cast
@@ -19,6 +19,7 @@ from schemas.codec import Codec
 from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
 from schemas.rows import Standard
+from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.core.metrics import Terms
 from streams.failpoints import reach
@@ -49,6 +50,9 @@ class Store(Sink, AlertStore, Protocol):
 
 class Judge(Protocol):
     """Evaluates the alert rules: `Alerter` for a live worker, `Historian` for a replay."""
+
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """These changes of cases are about to be written."""
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written."""
@@ -134,7 +138,7 @@ class Worker:
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),
             standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, refusals=self._refusals, thread=self._thread,
             clock=now_ms, waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
-            judge=self._judge,
+            tell=self.judge.tell, judge=self._judge,
         )  # fmt: skip
         self._assigned.set()
         log.info("epoch %d: partitions %s of %d", epoch, sorted(owned), count)

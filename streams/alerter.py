@@ -1,13 +1,14 @@
 """Alerts of a live worker: what the newest rows change, once each, to the topic, the tables and the receivers."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import orjson
 
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
+from streams.casework import CaseChange
 from streams.core.evidence import Evidence
 from streams.core.rules import Rule, columns_of
 from streams.following import Written
@@ -16,6 +17,7 @@ from streams.pipeline import Pipeline
 from streams.receivers import Receiver, Receivers
 
 TOPIC = "alerts"
+NEWS_MS = 48 * 3_600_000  # what happened to a case before that is no news
 
 
 class AlertStore(Protocol):
@@ -44,6 +46,12 @@ class Alerter:
         self._receivers: Receivers | None = None
         self._book: tuple[Pipeline, AlertBook] | None = None
 
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """Changes of cases go to the topic, as far as they are news: not those of a backfill."""
+        since = pipeline.clock() - NEWS_MS
+        if news := [change for change in changes if change.step.at > since]:
+            await pipeline.send([_record(change.case.order[:2], change.as_json()) for change in news])
+
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written: send and store what they change about alerts."""
         day, versions = written.as_of, written.versions
@@ -59,7 +67,7 @@ class Alerter:
         book.forget(account for account in versions if account not in pipeline.rows.hot)
         if not changed:
             return
-        await pipeline.send([_record(alert) for alert in changed])
+        await pipeline.send([_record((alert.seller_id, alert.marketplace_id), as_json(alert)) for alert in changed])
         await pipeline.call(store.add_alerts, changed, [change_of(alert, day) for alert in changed])
         for alert in changed:
             self._receivers_in_loop().notify(as_json(alert))
@@ -81,6 +89,5 @@ class Alerter:
             await asyncio.shield(self._receivers.close())
 
 
-def _record(alert: AlertRow) -> Outgoing:
-    key = f"{alert.seller_id}|{alert.marketplace_id}".encode()
-    return Outgoing(TOPIC, None, key, orjson.dumps(as_json(alert)), [])
+def _record(account: AccountId, told: Mapping[str, Any]) -> Outgoing:
+    return Outgoing(TOPIC, None, "|".join(account).encode(), orjson.dumps(told), [])

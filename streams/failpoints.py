@@ -22,6 +22,7 @@ Failpoint = Literal[
     "before_commit",  # everything of a flush is durable, its offsets are not committed
     "after_commit",  # rows do not follow yet
     "rows_stored",  # not yet judged, nor marked
+    "cases_stored",  # as little
     "assigned",  # partitions were given, and an epoch taken
     "revoked",  # partitions are to go
     "turned",  # the as-of day has moved, no row has

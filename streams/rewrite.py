@@ -13,6 +13,7 @@ import numpy as np
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded
 from streams.accounts import restore
 from streams.alerts import change_of, judged, new_alert, resolved, value_of
+from streams.casework import CaseChange
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms
 from streams.core.rules import OTHER_RULES, Rule, Run, Verdicts, columns_of, history, judge
@@ -52,6 +53,9 @@ class Historian:
         """Make the stored alerts of these accounts those that their rows give."""
         version = (pipeline.tenure.epoch << 40) + next(self._turn)
         await pipeline.call(rewrite, store, self._rules, pipeline.rows.terms_of, list(written.versions), version)
+
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """A replay tells nobody."""
 
     async def close(self) -> None:
         """Nothing is under way."""
