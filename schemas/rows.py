@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 from schemas.events import Topic
 
 AccountId = tuple[str, str]  # seller_id, marketplace_id
+OrderId = tuple[str, str, str]  # seller_id, marketplace_id, order_id
 EPOCH_BITS = 40  # of a version: above them the fencing epoch, below a number that grows within it
 CELLS_SHOWN = 10  # of an account's cells that are wrong
 
@@ -260,3 +261,56 @@ class Silence(NamedTuple):
     until: int
     by: str
     comment: str
+
+
+class Transition(NamedTuple):
+    """A status that a case took; `at` is epoch ms, the event is the one that brought it."""
+
+    status: str
+    at: int
+    event_id: str
+    agent: str | None
+
+
+class CaseRow(NamedTuple):
+    """A case as the order's story tells it, columns as in `stored_cases`; times are epoch ms. `gone`: it makes none."""
+
+    seller_id: str
+    marketplace_id: str
+    order_id: str
+    feedback_event_id: str
+    opened_at: int
+    rating: int
+    comment: str | None
+    skus: list[str]
+    agent: str | None
+    status: str
+    closed_at: int | None
+    respond_target_at: int | None
+    respond_by: int | None
+    first_action_at: int | None
+    reviewed_at: int | None
+    remove_by: int
+    removal_grounds: list[str]
+    follow_up_at: int | None
+    root_causes: list[str]
+    expires_at: int | None
+    transitions: list[Transition]
+    checksum: int
+    reading: int
+    version: int
+    gone: int = 0
+
+    @property
+    def order(self) -> OrderId:
+        """The order that was rated."""
+        return self.seller_id, self.marketplace_id, self.order_id
+
+
+class CaseStories(NamedTuple):
+    """What is stored of some orders, as far as cases go. A row: the fields of `OrderId`, then those of
+    `streams.core.cases.OrderPart` or `FeedbackPart`. `cases` are their case rows, those that are gone among them."""
+
+    orders: list[tuple[Any, ...]]
+    feedback: list[tuple[Any, ...]]
+    cases: list[CaseRow]

@@ -16,8 +16,8 @@ from clickhouse_connect.driver.client import Client
 from schemas.codec import Codec, Container
 from schemas.events import TOPICS, Topic
 from schemas.rows import AccountId, Cell, DailyRows, Loaded, Mark, Standard, Stored, Wrong
+from sink.casebook import CaseBook
 from sink.compare import compare
-from sink.ledger import Ledger
 from sink.query import WRITE_SETTINGS, converted, of_accounts, of_partitions
 from sink.recompute import recompute
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Terms
@@ -32,7 +32,7 @@ EVENT_TABLES: dict[Topic, str] = {
 ACCOUNTS_A_QUERY = 10_000
 
 
-class Store(Ledger):
+class Store(CaseBook):
     """Events in, events out; rows in, or computed here. See `streams.pipeline` for the order of a worker's writes."""
 
     def __init__(self, client: Client) -> None:

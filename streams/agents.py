@@ -8,7 +8,7 @@ later batch is taken: its offset would be committed over the one that failed.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, cast
@@ -19,6 +19,7 @@ from schemas.codec import Codec
 from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
 from schemas.rows import Standard
+from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.clocks import Clocks
 from streams.core.metrics import Terms
@@ -54,6 +55,9 @@ class Judge(Protocol):
 
     async def begin(self, pipeline: Pipeline) -> None:
         """A tenure begins; no row of it was judged yet."""
+
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """These changes of cases are about to be written."""
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written."""
@@ -148,7 +152,7 @@ class Worker:
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),
             standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, refusals=self._refusals, thread=self._thread,
             clock=now_ms, waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
-            judge=self._judge,
+            tell=self.judge.tell, judge=self._judge,
         )  # fmt: skip
         await self.judge.begin(pipeline)
         self._assigned.set()

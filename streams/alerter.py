@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
+from streams.casework import CaseChange
 from streams.clocks import Clocks, ClockStore, day_of
 from streams.core.evidence import Evidence
 from streams.core.rules import OtherRule, Rule, columns_of
@@ -21,6 +22,7 @@ from streams.pipeline import Pipeline
 from streams.port import Call
 
 TOPIC = "alerts"
+NEWS_MS = 48 * 3_600_000  # what happened to a case before that is no news
 
 
 class AlertStore(ClockStore, Protocol):
@@ -54,6 +56,12 @@ class Alerter:
     async def begin(self, pipeline: Pipeline) -> None:
         """A tenure begins: receivers are told of what is still due, and from now on of what changes."""
         await self._outbox.begin(pipeline.tenure)
+
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """Changes of cases go to the topic, as far as they are news: not those of a backfill."""
+        since = pipeline.clock() - NEWS_MS
+        if news := [change for change in changes if change.step.at > since]:
+            await pipeline.send([_record(change.case.order[:2], change.as_json()) for change in news])
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written: send and store what they change about alerts."""
@@ -91,8 +99,8 @@ class Alerter:
         if self._schedule is None:
             return
 
-        async def send(digests: Sequence[tuple[AccountId, bytes]]) -> None:
-            await pipeline.send([_outgoing(account, told) for account, told in digests])
+        async def send(digests: Sequence[tuple[AccountId, Mapping[str, Any]]]) -> None:
+            await pipeline.send([_record(*one) for one in digests])
 
         terms_of = pipeline.rows.terms_of
         digests = Digests(self._schedule, store, terms_of, pipeline.tenure, call=call, send=send, outbox=self._outbox)
@@ -102,7 +110,7 @@ class Alerter:
         self, pipeline: Pipeline, store: ClockStore, call: Call, alerts: Sequence[AlertRow], changes: list[AlertChange]
     ) -> None:
         """To the topic, then to the tables: whoever dies in between says it again. Of a pending one nobody is told."""
-        if told := [_record(alert) for alert in alerts if alert.state != "pending"]:
+        if told := [_record(_account(alert), as_json(alert)) for alert in alerts if alert.state != "pending"]:
             await pipeline.send(told)
         reach("alerts_sent")
         await call(store.add_alerts, alerts, changes)
@@ -138,9 +146,5 @@ def _account(alert: AlertRow) -> AccountId:
     return alert.seller_id, alert.marketplace_id
 
 
-def _record(alert: AlertRow) -> Outgoing:
-    return _outgoing((alert.seller_id, alert.marketplace_id), orjson.dumps(as_json(alert)))
-
-
-def _outgoing(account: AccountId, told: bytes) -> Outgoing:
-    return Outgoing(TOPIC, None, "|".join(account).encode(), told, [])
+def _record(account: AccountId, told: Mapping[str, Any]) -> Outgoing:
+    return Outgoing(TOPIC, None, "|".join(account).encode(), orjson.dumps(told), [])

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import orjson
 
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertRow, CaseClocks, DailyRows, Loaded
@@ -134,7 +133,7 @@ class Digests:
         tenure: Tenure,
         *,
         call: Call,
-        send: Callable[[list[tuple[AccountId, bytes]]], Awaitable[None]],
+        send: Callable[[Sequence[tuple[AccountId, Mapping[str, Any]]]], Awaitable[None]],
         outbox: Outbox,
     ) -> None:
         self._schedule, self._store, self._terms_of, self._tenure = schedule, store, terms_of, tenure
@@ -157,7 +156,7 @@ class Digests:
             digests = await self._call(digests_of, self._store, self._terms_of, these, day, now)
             fresh = [one for one in digests if not waiting[one.account] and not one.is_empty]
             if fresh:
-                await self._send([(one.account, orjson.dumps(as_json(one))) for one in fresh])
+                await self._send([(one.account, as_json(one)) for one in fresh])
             await self._call(self._store.add_digests, day, {one.account: one.is_empty for one in digests})
             await self._tell(day, [one for one in digests if not one.is_empty])
 

@@ -11,6 +11,7 @@ from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded
 from streams.accounts import restore
 from streams.alerts import change_of, that_were
+from streams.casework import CaseChange
 from streams.clocks import ClockStore, day_of, spells_of
 from streams.core.clocks import Spell, alert_of
 from streams.core.evidence import Evidence
@@ -65,6 +66,9 @@ class Historian:
 
     async def end(self, timeout_s: float) -> None:
         """Nothing is under way."""
+
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """A replay tells nobody."""
 
     async def close(self) -> None:
         """Nothing is open."""

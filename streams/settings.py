@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigurationError
 from schemas.rows import Standard
+from streams.core.comments import VERSION
 from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.ruletables import Alerts, unknown
@@ -39,8 +40,8 @@ class Settings(Section):
     digest: Digest = Digest()
 
     def standard(self, *, judged: bool) -> Standard:
-        """What tells these settings from others, of rows, and if `judged`, of a replay's alerts."""
-        catalogue = repr(([(metric.name, metric.type) for metric in METRICS], snapshot_sql(Terms())))
+        """What tells these settings and word lists from others, of rows, and if `judged`, of a replay's alerts."""
+        catalogue = repr(([(metric.name, metric.type) for metric in METRICS], snapshot_sql(Terms()), VERSION))
         return Standard(
             _hash(catalogue + self.metrics.model_dump_json()), _hash(self.alerts.model_dump_json()) if judged else 0
         )

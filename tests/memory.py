@@ -20,6 +20,7 @@ from schemas.codec import Codec, Container
 from schemas.events import MS_A_DAY, TOPICS, Topic, account_key, to_ms
 from schemas.rows import (
     CELLS_SHOWN,
+    EPOCH_BITS,
     SILENT_MS,
     USUAL_DAYS,
     USUAL_EVENTS,
@@ -28,15 +29,19 @@ from schemas.rows import (
     AlertChange,
     AlertRow,
     CaseClocks,
+    CaseRow,
+    CaseStories,
     Cell,
     DailyRows,
     Loaded,
     Mark,
+    OrderId,
     Rejected,
     SelfCheck,
     SourceGap,
     Standard,
     Stored,
+    Transition,
     Wrong,
 )
 from streams.accounts import restore
@@ -53,6 +58,14 @@ _FACT: dict[Topic, tuple[str, ...]] = {
     "feedback": ("kind", "rating", "arrived_on_time", "item_as_described", "customer_service"),
     "surveys": ("solved", "order_id"),
 }
+_CASE_PART: dict[Topic, tuple[str, ...]] = {
+    "orders": ("fulfilment", "skus"),
+    "feedback": (
+        "kind", "rating", "comment", "agent", "root_cause", "date_only", "arrived_on_time", "item_as_described",
+        "customer_service",
+    ),
+}  # fmt: skip
+_CASE_COLUMNS = CaseRow._fields[: CaseRow._fields.index("expires_at")]
 _NO_MARK = Mark(("", ""), 0, Standard(0), 0, 0, 0)
 
 
@@ -71,6 +84,7 @@ class MemoryStore:
         self._events: dict[Topic, dict[tuple[str, ...], _Stored]] = {topic: {} for topic in TOPICS}
         self._daily: Table = {}
         self._marks: Table = {}
+        self._cases: Table = {}
         self._alerts: Table = {}
         self._history: Table = {}
         self._rejected: dict[tuple[Any, ...], Rejected] = {}
@@ -193,6 +207,58 @@ class MemoryStore:
         """Write how far accounts' rows are."""
         for mark in marks:
             _put(self._marks, mark.account, mark.version, mark)
+
+    # --- cases -------------------------------------------------------------------------------------------
+
+    def stale_orders(self, accounts: Sequence[AccountId], until_ms: int, reading: int) -> list[OrderId]:
+        """Orders whose case rows are not of this reading and of their events before `until_ms`."""
+        told, low = dict[OrderId, int](), set[OrderId]()
+        for topic in ("orders", "feedback"):
+            for (*order, _), (rank, event) in self._events[topic].items():
+                if event["event_time"] < until_ms:
+                    key = (order[0], order[1], order[2])
+                    told[key] = (told.get(key, 0) + rank) % (1 << 64)
+                    if event["kind"] == "SUBMITTED" and topic == "feedback" and event["rating"] <= 3:
+                        low.add(key)
+        rows: dict[OrderId, list[CaseRow]] = {}
+        for _, row in self._cases.values():
+            rows.setdefault(row.order, []).append(row)
+        return sorted(
+            key
+            for key in low | rows.keys()
+            if key[:2] in accounts
+            and {(row.checksum, row.reading) for row in rows.get(key, ())} != {(told.get(key, 0), reading)}
+        )
+
+    def case_stories(self, orders: Sequence[OrderId], until_ms: int) -> CaseStories:
+        """What is stored of these orders that happened before `until_ms`, and their case rows, gone ones too."""
+        found: dict[Topic, list[tuple[Any, ...]]] = {"orders": [], "feedback": []}
+        for topic, rows in found.items():
+            for (*order, event_id), (rank, event) in self._events[topic].items():
+                if tuple(order) in orders and event["event_time"] < until_ms:
+                    part = (event[name] for name in _CASE_PART[topic])
+                    rows.append((*order, event["event_time"], event_id, rank, *part))
+        return CaseStories(
+            found["orders"], found["feedback"], [row for _, row in self._cases.values() if row.order in orders]
+        )
+
+    def add_cases(self, rows: Sequence[CaseRow]) -> None:
+        """Write cases, but not of an account that a later epoch has marked."""
+        for row in rows:
+            _, mark = self._marks.get((row.seller_id, row.marketplace_id), (0, _NO_MARK))
+            if mark.version >> EPOCH_BITS <= row.version >> EPOCH_BITS:
+                _put(self._cases, (*row.order, row.feedback_event_id), row.version, row)
+
+    def cases(self, accounts: Sequence[AccountId]) -> list[CaseRow]:
+        """The cases of these accounts as their events tell them."""
+        return [row for row in _standing(self._cases, accounts) if not row.gone]
+
+    def drop_cases(self, accounts: Sequence[AccountId]) -> None:
+        """Remove all case rows of these accounts."""
+        for key in [key for key in self._cases if key[:2] in accounts]:
+            del self._cases[key]
+
+    # --- accounts ----------------------------------------------------------------------------------------
 
     def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, int | None]:
         """The accounts of these partitions, of so many, that have events, each with its first day that has a row."""
@@ -354,6 +420,33 @@ class MemoryStore:
                 row = {"seller_id": seller, "marketplace_id": marketplace, "day": iso(day)}
                 rows.append(row | {m.name: _SHOWN[m.type](columns[m.name][i]) for m in METRICS})
         return rows
+
+    def feedback_cases(self) -> list[Event]:
+        """The rows of `feedback_cases`, times as epoch ms."""
+        return [
+            {name: getattr(case, name) for name in _CASE_COLUMNS}
+            | ({"status": "expired", "closed_at": case.expires_at} if self._is_expired(case) else {})
+            for case in self._all_cases()
+        ]
+
+    def case_history(self) -> list[Event]:
+        """The rows of `case_history`, times as epoch ms."""
+        return [
+            {name: getattr(case, name) for name in _CASE_COLUMNS[:4]} | step._asdict()
+            for case in self._all_cases()
+            for step in sorted(
+                [*case.transitions, Transition("expired", case.expires_at or 0, "", None)][
+                    : len(case.transitions) + self._is_expired(case)
+                ],
+                key=lambda step: (step.at, step.status),
+            )
+        ]
+
+    def _all_cases(self) -> list[CaseRow]:
+        return [row for _, (_, row) in sorted(self._cases.items(), key=lambda item: item[0]) if not row.gone]
+
+    def _is_expired(self, case: CaseRow) -> bool:
+        return case.expires_at is not None and case.expires_at <= ((self._as_of or 0) + 1) * MS_A_DAY
 
     def rejected_events(self) -> list[Event]:
         """The rows of `rejected_events`; coordinates that do not apply are None."""

@@ -8,7 +8,7 @@ stands still until nothing else can happen.
 import asyncio
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, Literal, NamedTuple, cast
 
@@ -18,6 +18,7 @@ from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic, account_key
 from schemas.rows import Standard
+from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.core.metrics import Terms
 from streams.following import Tenure, Written
@@ -167,7 +168,7 @@ class Worker:
             world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=STANDARD,
             as_of=world.store.as_of(), hot_bytes=world.hot_bytes, refusals=world.refusals, thread=self.thread,
             clock=lambda: world.now_ms, waiting=lambda: world.waiting, send=self._send, commit=self._commit,
-            judge=self._judge,
+            tell=self._tell, judge=self._judge,
         )  # fmt: skip
         self.sampler = Sampler(world.store, lambda _: world.terms, STANDARD, tenure.epoch, self.pipeline.call)
         self.reads = {at: offset for at, offset in world.log.committed.items() if at[1] in tenure.owned}
@@ -251,6 +252,10 @@ class Worker:
         if self.pipeline.tenure.generation == self.world.generation:  # others are fenced by the group
             self.world.log.committed |= offsets
 
+    async def _tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        await asyncio.sleep(0)
+        self.world.told += changes
+
     async def _judge(self, pipeline: Pipeline, written: Written) -> None:
         await pipeline.call(self.world.store.alerts, list(written.versions), True)
 
@@ -276,6 +281,7 @@ class World:
         self.workers: list[Worker] = []
         self.sleepers: list[Worker] = []
         self.events: list[dict[str, Any]] = []  # produced so far
+        self.told: list[CaseChange] = []  # of cases
         self.rubbish: list[tuple[str, int, int]] = []  # where it was put
 
     def produce(self, event: dict[str, Any], *, astray: int = 0) -> None:
