@@ -16,6 +16,8 @@ _GLOB = "rule, seller_id, marketplace_id, severity"
 # A glob as a pattern of LIKE.
 _PATTERN = r"replaceAll(replaceAll(replaceRegexpAll({0}, '[\\\\%_]', '\\\\\\0'), '*', '%'), '?', '_')"
 _PATTERNS = ", ".join(_PATTERN.format(name) for name in _GLOB.split(", "))
+# Of a row that has these columns: whether globs match it, which are parameters of the same names.
+MATCHES = " AND ".join(f"{name} LIKE {_PATTERN.format(f'{{{name}:String}}')}" for name in _GLOB.split(", "))
 # Of a row of `alerts`: whether a silence is over it.
 SILENCED = f"""arrayExists(
     s -> rule LIKE s.1 AND seller_id LIKE s.2 AND marketplace_id LIKE s.3 AND severity LIKE s.4,

@@ -176,7 +176,7 @@ class Outbox:
         notices = await self._call(store.notices, accounts)
         to_tell, to_drop = sorted_out(due, alerts, notices, now_ms())
         if old := sum(note == "too_old" for note in to_drop.values()):
-            log.warning("receiver %s: %d changes of alerts are too old to be told", lane.receiver.name, old)
+            log.warning("receiver %s: %s too old to be told", lane.receiver.name, _number(old, "alert change"))
         lane.notes += [_note(lane.receiver.name, due[i], outcome) for i, outcome in to_drop.items()]
         waiting_ms = [LOOK_S * 1000]
         for these in messages([due[i] for i in to_tell], lane.receiver.by_account):
@@ -194,7 +194,7 @@ class Outbox:
         """Bring one message; False if it shall be tried again."""
         attempts = max(one.attempts for one in due) + 1
         reach("before_notify")
-        failed = await self._failure(lane, about(changes), f"{len(due)} changes of alerts", attempts)
+        failed = await self._failure(lane, about(changes), _number(len(due), "alert change"), attempts)
         if failed is None:
             reach("after_notify")
         lane.notes += [_note(lane.receiver.name, one, **_outcome(failed, attempts)) for one in due]
@@ -229,7 +229,10 @@ class Outbox:
         firing = [alert for alert in await self._call(store.alerts, None, True) if alert.alert_id in told]
         for these in _parts(firing, BATCH_ALERTS):
             changes = [_as_told(alert, now_ms()) for alert in these]
-            if self._over or await self._failure(lane, about(changes), f"{len(these)} firing alerts", 1) is not None:
+            if (
+                self._over
+                or await self._failure(lane, about(changes), _number(len(these), "firing alert"), 1) is not None
+            ):
                 return
 
     async def _post(self, lane: _Lane, account: AccountId, day: int, message: Message) -> bool:
@@ -354,6 +357,10 @@ def _note(receiver: str, one: Due, outcome: str, **more: Any) -> Notification:
         receiver, change.seller_id, change.marketplace_id, change.alert_id, change.day, change.state, change.version,
         outcome, **(_UNTRIED | before | more),
     )  # fmt: skip
+
+
+def _number(of: int, what: str) -> str:
+    return f"{of} {what}{'s' * (of != 1)}"
 
 
 def _parts(of: Sequence[T], size: int) -> Iterator[Sequence[T]]:

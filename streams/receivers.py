@@ -9,6 +9,7 @@ import hmac
 import logging
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -125,14 +126,14 @@ class _Posting:
     ) -> None:
         self._url = url
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._login, self._tls = login, tls
+        said = b64encode(":".join(login).encode()).decode() if login else ""
+        self._who, self._tls = {"Authorization": f"Basic {said}"} if login else {}, tls
         self._session: aiohttp.ClientSession | None = None
 
     async def _post(self, body: bytes, **headers: str) -> None:
         if self._session is None:
-            auth = None if self._login is None else aiohttp.BasicAuth(*self._login, encoding="utf-8")
-            self._session = aiohttp.ClientSession(timeout=self._timeout, auth=auth)
-        headers["Content-Type"] = "application/json"
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        headers |= {"Content-Type": "application/json"} | self._who
         try:
             # A redirected POST would arrive as a GET without its body.
             async with self._session.post(

@@ -137,6 +137,16 @@ def configured(*needs: Literal["kafka", "db"]) -> Callable[[Callable[..., Any]],
     return decorate
 
 
+def moment(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """A day or a time, UTC, as epoch ms: the callback of an option."""
+    from schemas.events import to_ms
+
+    try:
+        return None if text is None else to_ms(text)
+    except TypeError:
+        raise click.BadParameter("not like 2025-06-30 or 2025-06-30T12:00", param=option) from None
+
+
 def _settings(file: Path | None, kafka: str | None, db: str | None) -> "Settings":
     from streams.settings import load_settings
 

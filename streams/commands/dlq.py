@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schemas.errors import SellerpulseError
-from schemas.events import TOPICS, UNKNOWN_TOPIC, to_ms
+from schemas.events import TOPICS, UNKNOWN_TOPIC
 from schemas.rows import DeadLetter, Rejected, Which
-from streams.commands.cli import configured
-from streams.commands.sql import count, show
+from streams.commands.cli import configured, moment
+from streams.commands.sql import count, opened, show
 
 if TYPE_CHECKING:
-    from sink.store import Store
     from streams.settings import Settings
 
 # A reason may end in what was found: "unknown kind: RETURNED_TWICE".
@@ -26,7 +25,6 @@ _REASONS = """SELECT topic, splitByString(': ', reason)[1] AS why, count() AS re
     max(time) AS newest FROM dead_letters WHERE {which} GROUP BY topic, why ORDER BY records DESC, topic, why"""
 _COUNT = "SELECT count() FROM dead_letters WHERE {which}"
 _NEWEST = "SELECT * FROM dead_letters WHERE {which} ORDER BY {newest} LIMIT {{limit:UInt32}}"
-_IS_THERE = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'dead_letters'"
 
 
 @click.group(no_args_is_help=False)
@@ -52,20 +50,13 @@ def command() -> None:
 # --- which -----------------------------------------------------------------------------------------------------
 
 
-def _moment(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
-    try:
-        return None if text is None else to_ms(text)
-    except TypeError:
-        raise click.BadParameter("not like 2025-06-30 or 2025-06-30T12:00", param=option) from None
-
-
 def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the filters; its function is called with `which`."""
 
     @click.option("--topic", type=click.Choice([*TOPICS, UNKNOWN_TOPIC]), help="Only what was meant for this one.")
     @click.option("--reason", metavar="TEXT", help="Only where the reason holds this, in upper or lower case.")
-    @click.option("--since", metavar="TIME", callback=_moment, help="Refused from then on: a day or a time, UTC.")
-    @click.option("--until", metavar="TIME", callback=_moment, help="Refused before then.")
+    @click.option("--since", metavar="TIME", callback=moment, help="Refused from then on: a day or a time, UTC.")
+    @click.option("--until", metavar="TIME", callback=moment, help="Refused before then.")
     @functools.wraps(function)
     def with_which(
         topic: str | None, reason: str | None, since: int | None, until: int | None,
@@ -101,7 +92,7 @@ def list_(settings: "Settings", which: Which, limit: int, output: str) -> None:
       sellerpulse dlq list --since 2025-06-30T12:00 --until 2025-07-01 --db ./pulse
       sellerpulse dlq list --format json --limit 1000000 --db ./pulse | jq -r .reason | sort | uniq -c
     """
-    store = _opened(settings)
+    store = opened(settings, "dead_letters")
     from sink.ledger import NEWEST, WHICH, asked
 
     parameters = asked(which) | {"limit": limit}
@@ -117,17 +108,6 @@ def list_(settings: "Settings", which: Which, limit: int, output: str) -> None:
             click.echo("No record was refused.")
     finally:
         store.close()
-
-
-def _opened(settings: "Settings") -> "Store":
-    """The store, to read from."""
-    from streams.credentials import open_store
-
-    store = open_store(settings.clickhouse, create=False)
-    if not count(store.client, _IS_THERE):
-        store.close()
-        raise SellerpulseError("the database is of an earlier version: a worker brings it up to date when it starts")
-    return store
 
 
 # --- show ------------------------------------------------------------------------------------------------------
@@ -157,7 +137,7 @@ def show_(settings: "Settings", which: Which, limit: int, is_whole: bool) -> Non
     from streams.commands.watching import counting
     from streams.letters import read
 
-    store = _opened(settings)
+    store = opened(settings, "dead_letters")
     try:
         chosen = store.dead_letters(which, only_open=False, newest=limit)
     finally:

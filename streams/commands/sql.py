@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from sink.statement import Statement
+    from sink.store import Store
     from streams.settings import Settings
 
 TABLE = "PrettyCompactMonoBlock"
+OUTPUTS = {"table": None, "json": "JSONEachRow", "csv": "CSVWithNames"}  # of commands that list, as `show` takes them
+formatted = click.option(
+    "--format", "output", type=click.Choice([*OUTPUTS]), default="table", help="json: an object a line."
+)
+COUNT = "SELECT count() FROM ({query})"
+_IS_THERE = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
 _BLOCK = 1 << 20
 _READ_ONLY = 164  # ClickHouse's number for what would write
 # For the session, where the engine knows them: servers differ in age.
@@ -93,6 +100,17 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
         for block in _blocks(client, statement, wanted, parameters):
             sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
+
+
+def opened(settings: "Settings", table: str) -> "Store":
+    """The store, to read from, which has this table of a later version. Raises SellerpulseError."""
+    from streams.credentials import open_store
+
+    store = open_store(settings.clickhouse, create=False)
+    if not count(store.client, _IS_THERE, {"table": table}):
+        store.close()
+        raise SellerpulseError("the database is of an earlier version: a worker brings it up to date when it starts")
+    return store
 
 
 def count(client: "Client", query: str, parameters: dict[str, Any] | None = None) -> int:
