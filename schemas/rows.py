@@ -150,6 +150,7 @@ class CaseClocks(NamedTuple):
     respond_by: int | None
     remove_by: int
     first_action_at: int | None
+    follow_up_at: int | None
     steps: list[tuple[str, int]]
 
 

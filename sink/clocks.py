@@ -65,7 +65,8 @@ class Clocked(Connection):
 
 
 _INSTANTS = ", ".join(
-    f"toUnixTimestamp64Milli({at})" for at in ("respond_target_at", "respond_by", "remove_by", "first_action_at")
+    f"toUnixTimestamp64Milli({at})"
+    for at in ("respond_target_at", "respond_by", "remove_by", "first_action_at", "follow_up_at")
 )
 # What closes a case by the clock alone is known before.
 _CLOCKS = f"""{_KEY}, order_id, feedback_event_id, rating, toUnixTimestamp64Milli(opened_at),

@@ -374,7 +374,7 @@ class MemoryStore:
             CaseClocks(
                 case.order[:2], case.order_id, case.feedback_event_id, case.rating, case.opened_at,
                 case.expires_at if case.closed_at is None else case.closed_at, case.respond_target_at,
-                case.respond_by, case.remove_by, case.first_action_at,
+                case.respond_by, case.remove_by, case.first_action_at, case.follow_up_at,
                 [(step.status, step.at) for step in case.transitions],
             )
             for case in self.cases(accounts)

@@ -104,11 +104,22 @@ def _since(case: CaseClocks, rule: str, begin: int, due: int, until: int | None,
 
 
 def _requests(case: CaseClocks) -> Iterator[tuple[int, int | None]]:
-    """Times from a request for removal until its answer, or whatever else made the case another; None: none yet."""
-    steps = case.steps
-    for n, (status, at) in enumerate(steps):
+    """Times from a request for removal until its answer or the next request, None: neither came yet.
+
+    What the staff does meanwhile answers nothing.
+    """
+    asked = None
+    for status, at in case.steps:
+        if asked is not None and status != "acted":
+            yield asked, at
+            asked = None
         if status == PENDING:
-            yield at, _first(steps[n + 1][1] if n + 1 < len(steps) else None, case.closed_at)
+            asked = at
+    if asked is not None:
+        last = asked if case.follow_up_at is None else case.follow_up_at - FOLLOW_UP_MS
+        if asked < last:  # asked again, which is no other status
+            yield asked, last
+        yield last, case.closed_at
 
 
 def _between(taken: Iterable[tuple[int, int | None]], since: int, until: int) -> Iterator[tuple[int, int]]:

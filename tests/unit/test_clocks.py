@@ -23,6 +23,7 @@ def case(**more: Any) -> CaseClocks:
     rest: dict[str, Any] = {
         "closed_at": OPENED + 60 * MS_A_DAY, "respond_target_at": OPENED + 3 * HOUR, "respond_by": OPENED + 24 * HOUR,
         "remove_by": OPENED + 60 * MS_A_DAY, "first_action_at": None,
+        "follow_up_at": None,
     }  # fmt: skip
     return CaseClocks(ACCOUNT, "o1", "f1", 1, OPENED, steps=steps, **rest | told)
 
@@ -82,6 +83,10 @@ DENIED = {"steps": [("removal_requested", 30), ("removal_denied", 100)], "first_
         ("case_follow_up", {"closed_at": 110, "steps": [("removal_requested", 30), ("struck", 110)]}, [(102, 110)]),
         ("case_follow_up", {"steps": [("removal_requested", 30), ("removal_requested", 100), ("struck", 180)]},
          [(172, 180)]),  # asked again
+        ("case_follow_up", {"closed_at": None, "steps": [("removal_requested", 30)], "follow_up_at": 120 + 72},
+         [(102, 120), (192, None)]),  # asked again when it was due
+        ("case_follow_up", {"closed_at": None, "steps": [("removal_requested", 30), ("acted", 50)]}, [(102, None)]),
+        ("case_closing", {"closed_at": None, "steps": [("removal_requested", 30), ("acted", 50)]}, []),
     ],
 )  # fmt: skip
 def test_a_case_is_due_as_the_table_says(
