@@ -5,9 +5,9 @@ an alert is in the tables, so that a worker that was killed, or another, goes on
 does is in `rewrite`. What is due when is `core.clocks`' business.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import count
-from time import monotonic
 from typing import Protocol
 
 from schemas.events import MS_A_DAY
@@ -63,6 +63,7 @@ class Clocks:
         self._call, self._announce = call, announce
         self._firing: dict[str, AlertRow] | None = None  # by id; a cache of the store
         self._versions = count()
+        self._time = asyncio.get_running_loop().time
         self._stirred = True
         self._may_look = self._must_look = self._may_look_at_sources = 0.0
 
@@ -72,7 +73,7 @@ class Clocks:
 
     async def look(self, now: int) -> None:
         """Find out what is due at `now`, epoch ms, and announce it, if it is time to look."""
-        began = monotonic()
+        began = self._time()
         if began < (self._may_look if self._stirred else self._must_look) or not self._tenure.owned:
             return
         self._stirred = False
@@ -80,12 +81,12 @@ class Clocks:
             stored = await self._call(self._store.firing, list(OTHER_RULES), *self._tenure[2:])
             self._firing = {alert.alert_id: alert for alert in stored}
         changed = await self._call(self._cases, now)
-        self._may_look = monotonic() + (SHARE - 1) * (monotonic() - began)
-        if monotonic() >= self._may_look_at_sources:
-            began = monotonic()
+        self._may_look = self._time() + (SHARE - 1) * (self._time() - began)
+        if self._time() >= self._may_look_at_sources:
+            began = self._time()
             changed += await self._call(self._sources, now)
-            self._may_look_at_sources = monotonic() + max(LOOK_S, (SHARE - 1) * (monotonic() - began))
-        self._must_look = max(self._may_look, monotonic() + LOOK_S)
+            self._may_look_at_sources = self._time() + max(LOOK_S, (SHARE - 1) * (self._time() - began))
+        self._must_look = max(self._may_look, self._time() + LOOK_S)
         if changed:
             await self._announce(changed)
         for alert in changed:
