@@ -27,7 +27,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 @click.command("backtest")
 @click.option("--since", metavar="DAY", required=True, help="From this day on, UTC: YYYY-MM-DD.")
-@click.option("--rules", "file", type=click.Path(path_type=Path), help="A settings file with the rules to try.")
+@click.option("--rules", "tried", type=click.Path(path_type=Path), help="A settings file with the rules to try.")
 @click.option("--by", type=click.Choice(["rule", "account", "alert"]), default="rule", help="What a line is about.")
 @click.option(
     "--format", "output", type=click.Choice(["table", "json", "csv"]), default="table", help="json: an object a line."
@@ -36,7 +36,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
     "--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw the weeks there too; needs matplotlib."
 )
 @configured("db")
-def command(settings: "Settings", since: str, file: Path | None, by: str, output: str, png: Path | None) -> None:
+def command(settings: "Settings", since: str, tried: Path | None, by: str, output: str, png: Path | None) -> None:
     """Tell when each rule would have fired on the stored history, and for how long.
 
     Try a threshold before it is in force: --rules takes a file with [[alerts.rules]] as in the settings, of which
@@ -57,7 +57,7 @@ def command(settings: "Settings", since: str, file: Path | None, by: str, output
     from streams.rebuild import as_of_day
     from streams.settings import load_settings
 
-    alerts = settings.alerts if file is None else load_settings(file, {}, {}).alerts
+    alerts = settings.alerts if tried is None else load_settings(tried, {}, {}).alerts
     first = _day(since)
     _can_draw(png)
     store = open_store(settings.clickhouse, create=False)
