@@ -151,7 +151,7 @@ class CaseClocks(NamedTuple):
     remove_by: int
     first_action_at: int | None
     follow_up_at: int | None
-    steps: list[tuple[str, int]]
+    steps: Sequence[tuple[str, int]]
 
 
 # A source is silent that has brought nothing for so long, and usually brings something: so many events a day, on at

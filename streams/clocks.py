@@ -18,9 +18,11 @@ from streams.following import Tenure
 from streams.port import Call
 
 LOOK_S = 60.0  # how often clocks are looked at; sooner where rows were written
-SHARE = 100  # a look takes at most one part in so many of the time; one at sources, which reads all events, as much
+CASES_SHARE = 50  # that takes at most one part in so many of the time
+SOURCES_SHARE = 100  # and so do looks at sources, which read the times of all events
 ACCOUNTS_A_LOOK = 10_000
 SOURCE_RULE = "source_silent"
+NEVER_MS = 1 << 62
 
 
 class ClockStore(Protocol):
@@ -45,6 +47,7 @@ class ClockStore(Protocol):
         """Write the new state of alerts, then what changed."""
 
 
+Key = tuple[str, str, str, str]  # of a case: account, order, event
 Announce = Callable[[Sequence[AlertRow]], Awaitable[None]]
 
 
@@ -62,6 +65,7 @@ class Clocks:
         self._store, self._tenure = store, tenure
         self._call, self._announce = call, announce
         self._firing: dict[str, AlertRow] | None = None  # by id; a cache of the store
+        self._seen: dict[Key, tuple[int, int]] = {}  # of cases: what their row was, until when that says nothing new
         self._versions = count()
         self._time = asyncio.get_running_loop().time
         self._stirred = True
@@ -81,12 +85,12 @@ class Clocks:
             stored = await self._call(self._store.firing, list(OTHER_RULES), *self._tenure[2:])
             self._firing = {alert.alert_id: alert for alert in stored}
         changed = await self._call(self._cases, now)
-        self._may_look = self._time() + (SHARE - 1) * (self._time() - began)
+        self._may_look = self._time() + max(1.0, (CASES_SHARE - 1) * (self._time() - began))
         if self._time() >= self._may_look_at_sources:
             began = self._time()
             changed += await self._call(self._sources, now)
-            self._may_look_at_sources = self._time() + max(LOOK_S, (SHARE - 1) * (self._time() - began))
-        self._must_look = max(self._may_look, self._time() + LOOK_S)
+            self._may_look_at_sources = self._time() + max(LOOK_S, (SOURCES_SHARE - 1) * (self._time() - began))
+        self._must_look = self._time() + LOOK_S
         if changed:
             await self._announce(changed)
         for alert in changed:
@@ -96,15 +100,27 @@ class Clocks:
                 self._firing.pop(alert.alert_id, None)
 
     def _cases(self, now: int) -> list[AlertRow]:
-        known = {key: alert for key, alert in (self._firing or {}).items() if alert.rule != SOURCE_RULE}
-        cases = self._store.open_cases(*self._tenure[2:], now)
-        spells = [spell for case in cases for spell in of_case(case)]
-        # Not all that fires is of an open case: these are over, or never were.
-        ended = known.keys() - {spell.alert_id for spell in spells}
-        accounts = sorted({(known[key].seller_id, known[key].marketplace_id) for key in ended})
-        for these in _slices(accounts):
-            spells += [spell for case in self._store.case_clocks(these) for spell in of_case(case)]
-        return self._changes(known, spells, now)
+        """Only of cases whose row is another than at the last look, or of which an instant has come since."""
+        cases = {_key(case): case for case in self._store.open_cases(*self._tenure[2:], now)}
+        known: dict[Key, list[AlertRow]] = {}
+        for alert in (self._firing or {}).values():
+            if alert.rule != SOURCE_RULE:
+                key = alert.seller_id, alert.marketplace_id, alert.order_ids[0], alert.subject
+                known.setdefault(key, []).append(alert)
+        ended = known.keys() - cases.keys()  # or never were
+        for these in _slices(sorted({key[:2] for key in ended})):
+            cases |= {key: case for case in self._store.case_clocks(these) if (key := _key(case)) in ended}
+        seen, spells = {}, []
+        for key, case in cases.items():
+            content, (before, until) = hash(case._replace(steps=tuple(case.steps))), self._seen.get(key, (0, 0))
+            if before != content or until <= now:
+                of_this = [*of_case(case)]
+                spells += of_this
+                seen[key] = content, _next_instant(of_this, now)
+        firing = {alert.alert_id: alert for key in ended | seen.keys() for alert in known.get(key, ())}
+        changed = self._changes(firing, spells, now)
+        self._seen = {key: self._seen[key] for key in cases.keys() - seen.keys()} | seen
+        return changed
 
     def _sources(self, now: int) -> list[AlertRow]:
         known = {key: alert for key, alert in (self._firing or {}).items() if alert.rule == SOURCE_RULE}
@@ -127,6 +143,16 @@ def spells_of(
     if SOURCE_RULE in rules:
         spells += [spell for gap in store.source_gaps(accounts, now) for spell in of_source(gap)]
     return list(in_force(rules, spells, now).values())
+
+
+def _key(case: CaseClocks) -> Key:
+    return *case.account, case.order_id, case.event_id
+
+
+def _next_instant(spells: Iterable[Spell], now: int) -> int:
+    """When one of them begins or ends next."""
+    instants = (at for spell in spells for at in (spell.since, spell.until) if at is not None and at > now)
+    return min(instants, default=NEVER_MS)
 
 
 def _slices(accounts: Sequence[AccountId]) -> Iterable[Sequence[AccountId]]:

@@ -1,8 +1,8 @@
 """What falls due by the clock alone: each change is announced, and once, unless a worker died over it."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,6 +18,9 @@ HOUR, MINUTE = 3_600_000, 60_000
 DAY = 19_800
 NOON = DAY * MS_A_DAY + 12 * HOUR
 RULES = [rule for name, rule in OTHER_RULES.items() if name not in OFF_BY_DEFAULT]
+
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -42,7 +45,7 @@ class Scene:
         self.world.assign()
         tenure = self.world.workers[0].pipeline.tenure
 
-        async def call(work: Any, *args: Any) -> Any:
+        async def call(work: Callable[..., T], *args: Any) -> T:
             return work(*args)
 
         async def announce(alerts: Sequence[AlertRow]) -> None:
