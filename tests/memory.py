@@ -87,6 +87,7 @@ class MemoryStore:
         self._cases: Table = {}
         self._alerts: Table = {}
         self._history: Table = {}
+        self._digests: dict[tuple[int, AccountId], bool] = {}
         self._rejected: dict[tuple[Any, ...], Rejected] = {}
         self._misplaced: dict[tuple[str, int, int], int] = {}
         self.self_checks: dict[int, SelfCheck] = {}  # by epoch
@@ -379,6 +380,21 @@ class MemoryStore:
             )
             for case in self.cases(accounts)
         ]  # fmt: skip
+
+    def undigested(self, day: int, partitions: int, owned: Iterable[int]) -> dict[AccountId, bool]:
+        """Accounts of these partitions whose digest of that day is not all done, and whether it is on its topic."""
+        mine = set(owned)
+        return {
+            key: (day, key) in self._digests
+            for key, (_, mark) in sorted(self._marks.items())
+            if mark.first_day <= mark.as_of and mark.as_of >= day and _hash(*key) % partitions in mine
+            and not self._digests.get((day, key), False)
+        }  # fmt: skip
+
+    def add_digests(self, day: int, told: Mapping[AccountId, bool]) -> None:
+        """The digests of that day are on their topic; whether receivers have them as well."""
+        for key, is_told in told.items():
+            self._digests[day, key] = is_told or self._digests.get((day, key), False)
 
     def quiet(self, partitions: int, owned: Iterable[int], now: int) -> list[AccountId]:
         """Accounts of these partitions with a source that has fallen silent; whoever else is asked in vain."""

@@ -1,13 +1,17 @@
 """What rules on cases and sources look at: of every store the same."""
 
 import random
+from typing import Any
 
 import pytest
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId, SourceGap
+from schemas.rows import AccountId, CaseClocks, CaseRow, Mark, SourceGap, Transition
 from sink.store import Store
-from tests.contract.test_store import ACCOUNT, DAY, order, put
+from streams.alerts import change_of
+from streams.core.clocks import alert_of, of_case
+from streams.core.rules import OTHER_RULES
+from tests.contract.test_store import ACCOUNT, DAY, LIVE, order, put
 
 HOUR = 3_600_000
 LAST = DAY * MS_A_DAY + 9 * HOUR  # of what a source brings
@@ -85,3 +89,66 @@ def test_gaps_are_those_of_the_memory_store(store: Store) -> None:
     found = other.source_gaps(accounts, time)
     assert len(found) > 5
     assert sorted(store.source_gaps(accounts, time)) == found
+
+
+# --- cases ---------------------------------------------------------------------------------------------------
+
+
+def case(order_id: str, **more: Any) -> CaseRow:
+    steps = [Transition("open", LAST, "f", None), Transition("acted", LAST + HOUR, "r", "Ana")]
+    known = CaseRow(
+        "S", "M", order_id, "f", LAST, 1, None, [], None, "acted", None, LAST + 3 * HOUR, LAST + 24 * HOUR, LAST + HOUR,
+        None, LAST + 60 * MS_A_DAY, [], LAST + 80 * HOUR, [], LAST + 60 * MS_A_DAY, steps, 1, 1, 1,
+    )  # fmt: skip
+    return known._replace(**more)
+
+
+def clocks(row: CaseRow) -> CaseClocks:
+    ends = row.expires_at if row.closed_at is None else row.closed_at
+    return CaseClocks(
+        row.order[:2], row.order_id, "f", row.rating, row.opened_at, ends, row.respond_target_at, row.respond_by,
+        row.remove_by, row.first_action_at, row.follow_up_at, [(step.status, step.at) for step in row.transitions],
+    )  # fmt: skip
+
+
+def test_open_cases_are_those_that_are_neither_closed_nor_expired_yet(store: Store) -> None:
+    still, pending = case("still"), case("pending", expires_at=None)
+    closed = case("closed", closed_at=LAST + 2 * HOUR, expires_at=None, status="removed")
+    stars = case("3 stars", respond_by=None, respond_target_at=None, first_action_at=None, follow_up_at=None, rating=3)
+    store.add_cases([still, pending, closed, stars, case("none", gone=1), case("other", seller_id="S2")])
+    assert sorted(store.case_clocks([ACCOUNT])) == sorted(map(clocks, [still, pending, closed, stars]))
+    now = {row.order_id for row in store.open_cases(1, (0,), LAST + 2 * HOUR)}
+    assert now == {"still", "pending", "3 stars", "other"}
+    before = {row.order_id for row in store.open_cases(1, (0,), LAST + HOUR)}
+    assert before == now | {"closed"}
+    assert {row.order_id for row in store.open_cases(1, (0,), LAST + 60 * MS_A_DAY)} == {"pending"}
+    of_both = [row.order_id for n in (0, 1) for row in store.open_cases(2, (n,), LAST)]
+    assert sorted(of_both) == ["3 stars", "closed", "other", "pending", "still"]
+    assert store.case_clocks([]) == []
+
+
+def test_firing_alerts_are_found_by_rule_and_partition(store: Store) -> None:
+    late, now = clocks(case("o", first_action_at=None)), LAST + 30 * HOUR
+    alerts = [alert_of(OTHER_RULES, spell, now, 1) for spell in of_case(late) if spell.holds(now)]
+    over = alerts[0]._replace(alert_id="over", state="resolved", resolved_at=LAST)
+    store.add_alerts([*alerts, over], [change_of(alert, DAY) for alert in alerts])
+    rules = [alert.rule for alert in alerts]
+    assert rules == ["negative_feedback", "case_target", "case_overdue"]
+    assert store.firing(["negative_feedback"], 1, (0,)) == [alerts[0]]
+    assert len(store.firing(rules, 2, (0,))) + len(store.firing(rules, 2, (1,))) == len(alerts)
+    assert store.firing(["source_silent"], 1, (0,)) == []
+
+
+def test_an_account_is_undigested_until_all_have_its_digest(store: Store) -> None:
+    accounts = [("S", "M"), ("S", "N"), ("late", "M"), ("empty", "M")]
+    marks = [Mark(key, 1, LIVE, DAY - 9, DAY, n) for n, key in enumerate(accounts[:2])]
+    marks += [Mark(accounts[2], 1, LIVE, DAY - 9, DAY - 1, 1), Mark(accounts[3], 1, LIVE, DAY + 1, DAY, 1)]
+    store.add_marks(marks)
+    assert store.undigested(DAY, 1, (0,)) == {("S", "M"): False, ("S", "N"): False}
+    store.add_digests(DAY, {("S", "M"): False, ("S", "N"): True})
+    assert store.undigested(DAY, 1, (0,)) == {("S", "M"): True}
+    assert store.undigested(DAY - 7, 1, (0,)) == {("S", "M"): False, ("S", "N"): False, ("late", "M"): False}
+    store.add_digests(DAY, {("S", "M"): True})
+    store.add_digests(DAY, {("S", "M"): False})  # of somebody who slept
+    assert store.undigested(DAY, 1, (0,)) == {}
+    assert store.undigested(DAY, 1, ()) == {}

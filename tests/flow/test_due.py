@@ -45,8 +45,8 @@ class Scene:
         self.world.assign()
         tenure = self.world.workers[0].pipeline.tenure
 
-        async def call(work: Callable[..., T], *args: Any) -> T:
-            return work(*args)
+        async def run(call: Callable[..., T], *args: Any) -> T:
+            return call(*args)
 
         async def announce(alerts: Sequence[AlertRow]) -> None:
             if self.dies_at == "before":
@@ -56,7 +56,7 @@ class Scene:
                 raise Killed
             self.world.store.add_alerts(alerts, [change_of(alert, day_of(alert)) for alert in alerts])
 
-        self.clocks = Clocks(self.rules, self.world.store, tenure, call, announce)
+        self.clocks = Clocks(self.rules, self.world.store, tenure, run, announce)
         return self.clocks
 
     async def at(self, hours: float, *events: dict[str, Any]) -> list[tuple[str, str]]:
