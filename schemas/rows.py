@@ -190,7 +190,7 @@ class AlertRow(NamedTuple):
 
 
 class AlertChange(NamedTuple):
-    """One change of one alert, on the as-of day `day`. `muted`: nobody is notified."""
+    """One change of one alert, on the as-of day `day`; nobody is told of one that is `muted`."""
 
     alert_id: str
     day: int

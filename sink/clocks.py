@@ -97,7 +97,10 @@ class Digested(Connection):
     def add_digests(self, day: int, told: Mapping[AccountId, bool]) -> None:
         """The digests of that day of these accounts are on their topic; whether receivers have them as well."""
         columns: dict[str, Any] = {"seller_id": [key[0] for key in told], "marketplace_id": [key[1] for key in told]}
-        columns |= {"day": pa.array([day] * len(told), pa.date32()), "told": pa.array(map(int, told.values()), pa.uint8())}
+        columns |= {
+            "day": pa.array([day] * len(told), pa.date32()),
+            "told": pa.array(map(int, told.values()), pa.uint8()),
+        }
         self._insert("digests", pa.table(columns))
 
 

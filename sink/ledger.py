@@ -76,15 +76,15 @@ class Ledger(Noticeboard, Clocked, Digested):
     # --- alerts ------------------------------------------------------------------------------------------
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
+        """Write what changed, then the new state of alerts: until that is stored the change is found again."""
+        if changes:
+            columns = dict(zip(AlertChange._fields, map(list, zip(*changes, strict=True)), strict=True))
+            self._insert("stored_alert_history", _table(columns, {"day": pa.date32(), "value": pa.float64()}))
         if alerts:
             columns = dict(zip(AlertRow._fields, map(list, zip(*alerts, strict=True)), strict=True))
             types = {"value": pa.float64(), "threshold": pa.float64(), "order_ids": pa.list_(pa.string())}
             types |= {name: pa.timestamp("ms", "UTC") for name in ("since", "resolved_at")}
             self._insert("stored_alerts", _table(columns, types))
-        if changes:
-            columns = dict(zip(AlertChange._fields, map(list, zip(*changes, strict=True)), strict=True))
-            self._insert("stored_alert_history", _table(columns, {"day": pa.date32(), "value": pa.float64()}))
 
     def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
         """Alerts in their latest state, of these accounts or of all; the open ones are pending or firing."""

@@ -5,11 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.rows import AccountId, Ack, AlertChange, Due, Notices, Notification, Silence
+from schemas.rows import EPOCH_BITS, AccountId, Ack, AlertChange, Due, Notices, Notification, Silence
 from sink.query import Connection, of_accounts
 
 _KEY = "seller_id, marketplace_id, alert_id"
 _RECENT_DAYS = 30  # what was to be told before that is not looked at any more
+_OF_EPOCH = f"bitAnd({{0}}.version, {(1 << EPOCH_BITS) - 1})"
 _MS = pa.timestamp("ms", "UTC")
 _GLOB = "rule, seller_id, marketplace_id, severity"
 
@@ -36,7 +37,8 @@ class Noticeboard(Connection):
     def due(self, receiver: str, partitions: int = 1, owned: Iterable[int] = (0,)) -> list[Due]:
         """What is yet to be told to a receiver of the alerts of these partitions, of so many, in its order.
 
-        Changes that are muted, too old, or came before it was introduced are never due.
+        Changes that are muted, too old, or came before it was introduced are never due. One that another owner found
+        again is the same change: of its version only the epoch is another.
         """
         query = f"""SELECT
                 h.alert_id, toInt32(h.day), h.rule, h.seller_id, h.marketplace_id, h.state, h.value, h.version,
@@ -50,7 +52,7 @@ class Noticeboard(Connection):
                 WHERE receiver = {{receiver:String}} AND noted_at >= now64(3) - INTERVAL {_RECENT_DAYS} DAY) AS n
             ON h.seller_id = n.seller_id AND h.marketplace_id = n.marketplace_id AND h.alert_id = n.alert_id
                 AND h.day = n.day AND h.state = n.state
-            WHERE n.version < h.version OR n.outcome = 'retrying'
+            WHERE n.outcome IN ('', 'retrying') OR {_OF_EPOCH.format("n")} != {_OF_EPOCH.format("h")}
             ORDER BY h.changed_at, h.version, h.alert_id"""
         rows = self._rows(query, {"receiver": receiver})
         return [Due(AlertChange(*change), *rest) for *change, rest in ((*row[:8], row[8:]) for row in rows)]

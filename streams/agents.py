@@ -36,6 +36,7 @@ from streams.transport import App, Consumer
 log = logging.getLogger(__name__)
 
 REVOKE_S = 8.0  # for a last flush, within the session time-out
+TELL_S = 5.0  # for messages under way to receivers
 TURN_S = 0.2  # how often the clock is looked at
 CHECK_S = 60.0  # how often some rows are held against their events
 
@@ -167,7 +168,7 @@ class Worker:
         self._assigned.clear()
         if pipeline is not None:
             reach("revoked")
-            await asyncio.gather(self._or_crash(pipeline.finish(REVOKE_S)), self.judge.end(REVOKE_S))
+            await asyncio.gather(self._or_crash(pipeline.finish(REVOKE_S)), self.judge.end(TELL_S))
 
     async def _mend_and_turn(self, pipeline: Pipeline) -> None:
         """Rows that a crash left behind are written, then days turn by the clock with no event needed.

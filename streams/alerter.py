@@ -35,7 +35,7 @@ class AlertStore(ClockStore, Protocol):
         """Alerts in their latest state."""
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
+        """Write what changed, then the new state of alerts: until that is stored the change is found again."""
 
 
 class Alerter:
@@ -43,6 +43,13 @@ class Alerter:
 
     Rows are written before and marked after: a crash in between restates the account, and the change is found again
     with the same id. So each change goes out at least once. Whom to tell of it the outbox finds in the tables.
+
+    Nobody is told of what was found in history, and not as it happened; those changes are muted. That is:
+    - in accounts whose events are from more than two days ago, or some were and came while many records waited, by
+      more of them: a backfill, or catching up with it;
+    - in accounts that no live worker judged before, unless all their events are of the last two days, or some came
+      since a replay judged them.
+    A breach that only the turn of the day brings is told, however old the account's events are.
     """
 
     def __init__(

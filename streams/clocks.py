@@ -44,7 +44,7 @@ class ClockStore(Protocol):
         """Alerts of these rules on accounts of these partitions that are firing."""
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
+        """Write what changed, then the new state of alerts: until that is stored the change is found again."""
 
 
 Key = tuple[str, str, str, str]  # of a case: account, order, event

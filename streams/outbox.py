@@ -7,17 +7,28 @@ a thread and a connection of the outbox's own, so one that hangs or is gone hold
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from schemas.rows import AccountId, AlertRow, Due, Notices, Notification
-from streams.alerts import as_json
-from streams.core.rules import SEVERITIES
+from streams.due import (
+    BATCH_ALERTS,
+    UNTRIED,
+    account_of,
+    as_told,
+    change_as_told,
+    messages,
+    note_of,
+    now_ms,
+    number,
+    outcome_of,
+    parts,
+    pause_s,
+    sorted_out,
+)
 from streams.failpoints import reach
 from streams.following import Tenure
 from streams.port import patiently
@@ -28,10 +39,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 60.0  # how often a receiver looks by itself, and what resends does
 MOMENT_S = 1.0  # what comes within so much of the first change goes with it in one message
 NOTE_S = 0.5  # what was told is noted so often while there is more to tell
-PAUSE_S = (1.0, 900.0)  # before a message is tried again: the first, the longest; doubles with each attempt
 GONE_S = 60.0  # the longest that a failing receiver is left alone, whatever waits for it
-OLD_MS = 7 * 86_400_000  # what was stored so long ago is no news
-MESSAGE_ALERTS, BATCH_ALERTS = 50, 500  # most in a message about an account, and in one about any
 T = TypeVar("T")
 
 
@@ -50,8 +58,8 @@ class OutboxStore(Protocol):
     def told_firing(self, receiver: str, partitions: int, owned: Iterable[int]) -> set[str]:
         """The firing alerts of which the receiver was told."""
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
-        """Alerts in their latest state, of these accounts or of all."""
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all; the open ones are pending or firing."""
 
     def notify(self, notifications: Sequence[Notification]) -> None:
         """Note what came of telling."""
@@ -88,7 +96,7 @@ class Outbox:
         self._store: OutboxStore | None = None
         self._lanes: list[_Lane] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._over = self._closed = False
+        self._over, self._closed = True, False
 
     async def begin(self, tenure: Tenure) -> None:
         """A tenure begins, and no row of it was judged yet: from here on each change finds its receivers."""
@@ -116,9 +124,11 @@ class Outbox:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in self._lanes:  # one that was cut short has perhaps told others
-            if self._store is not None:
-                await self._note(lane, self._store)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NOTE_S):
+                for lane in self._lanes:  # one that was cut short has perhaps told something before
+                    if self._store is not None:
+                        await self._note(lane, self._store)
         self._lanes, self._tasks = [], []
 
     async def close(self) -> None:
@@ -140,8 +150,10 @@ class Outbox:
 
         False: call again in a minute with a message of the same id; who was told is noted. An account of the tenure's.
         """
-        done = [await self._post(lane, account, day, message) for lane in self._lanes if lane.receiver.by_account]
-        return bool(done) and all(done)
+        if self._over or self._store is None:
+            return not self._receivers
+        lanes = [lane for lane in self._lanes if lane.receiver.by_account]
+        return all(await asyncio.gather(*(self._post(lane, self._store, account, day, message) for lane in lanes)))
 
     # --- one receiver ------------------------------------------------------------------------------------
 
@@ -171,13 +183,13 @@ class Outbox:
         due = await self._call(store.due, lane.receiver.name, tenure.partitions, sorted(tenure.owned))
         if not due:
             return LOOK_S
-        accounts = list({_account(one): None for one in due})
+        accounts = list({account_of(one): None for one in due})
         alerts = {alert.alert_id: alert for alert in await self._call(store.alerts, accounts)}
         notices = await self._call(store.notices, accounts)
         to_tell, to_drop = sorted_out(due, alerts, notices, now_ms())
         if old := sum(note == "too_old" for note in to_drop.values()):
-            log.warning("receiver %s: %s too old to be told", lane.receiver.name, _number(old, "alert change"))
-        lane.notes += [_note(lane.receiver.name, due[i], outcome) for i, outcome in to_drop.items()]
+            log.warning("receiver %s: %s too old to be told", lane.receiver.name, number(old, "alert change"))
+        lane.notes += [note_of(lane.receiver.name, due[i], outcome) for i, outcome in to_drop.items()]
         waiting_ms = [LOOK_S * 1000]
         for these in messages([due[i] for i in to_tell], lane.receiver.by_account):
             later_ms = max(one.next_at or 0 for one in these) - now_ms()
@@ -194,10 +206,10 @@ class Outbox:
         """Bring one message; False if it shall be tried again."""
         attempts = max(one.attempts for one in due) + 1
         reach("before_notify")
-        failed = await self._failure(lane, about(changes), _number(len(due), "alert change"), attempts)
+        failed = await self._failure(lane, about(changes), number(len(due), "alert change"), attempts)
         if failed is None:
             reach("after_notify")
-        lane.notes += [_note(lane.receiver.name, one, **_outcome(failed, attempts)) for one in due]
+        lane.notes += [note_of(lane.receiver.name, one, **outcome_of(failed, attempts)) for one in due]
         return failed is None or not failed.may_pass
 
     async def _failure(self, lane: _Lane, message: Message, what: str, attempts: int) -> Untold | None:
@@ -227,29 +239,27 @@ class Outbox:
         if not told:
             return
         firing = [alert for alert in await self._call(store.alerts, None, True) if alert.alert_id in told]
-        for these in _parts(firing, BATCH_ALERTS):
-            changes = [_as_told(alert, now_ms()) for alert in these]
+        for these in parts(firing, BATCH_ALERTS):
+            changes = [as_told(alert, now_ms()) for alert in these]
             if (
                 self._over
-                or await self._failure(lane, about(changes), _number(len(these), "firing alert"), 1) is not None
+                or await self._failure(lane, about(changes), number(len(these), "firing alert"), 1) is not None
             ):
                 return
 
-    async def _post(self, lane: _Lane, account: AccountId, day: int, message: Message) -> bool:
+    async def _post(self, lane: _Lane, store: OutboxStore, account: AccountId, day: int, message: Message) -> bool:
         """One receiver for `post`; whether it is done with."""
-        if self._store is None or self._over:
-            return False
         async with lane.telling:
             name = lane.receiver.name
-            before = await self._call(self._store.notification, name, account, message.id)
+            before = await self._call(store.notification, name, account, message.id)
             if before is not None and before.outcome != "retrying":
                 return True
             if before is not None and (before.next_at or 0) > now_ms():
                 return False
             attempts = 1 if before is None else before.attempts + 1
             failed = await self._failure(lane, message, message.id, attempts)
-            fields = _UNTRIED | _outcome(failed, attempts)
-            await self._call(self._store.notify, [Notification(name, *account, message.id, day, "posted", 0, **fields)])
+            fields = UNTRIED | outcome_of(failed, attempts)
+            await self._call(store.notify, [Notification(name, *account, message.id, day, "posted", 0, **fields)])
             return failed is None or not failed.may_pass
 
     # --- the store ---------------------------------------------------------------------------------------
@@ -262,116 +272,3 @@ class Outbox:
 
     async def _call(self, call: Callable[..., T], *args: Any) -> T:
         return await patiently(self._thread, lambda: not self._closed, call, *args)
-
-
-# --- what is told, and how -----------------------------------------------------------------------------------
-
-
-def sorted_out(
-    due: Sequence[Due], alerts: dict[str, AlertRow], notices: dict[str, Notices], now: int
-) -> tuple[list[int], dict[int, str]]:
-    """Of changes that are due, in their order, those to tell; of those never to tell the outcome. By index.
-
-    What fires under a silence waits for its end, unless it is resolved before; what is acknowledged is told when it
-    is severer than it was, or resolved. Whom nobody told that an alert fires, nobody tells that it is resolved.
-    """
-    to_tell: list[int] = []
-    to_drop: dict[int, str] = {}
-    waiting: dict[str, list[int]] = {}  # under a silence, by alert
-    fired = set[str]()
-    for i, one in enumerate(due):
-        key, state = one.change.alert_id, one.change.state
-        alert, said = alerts.get(key), notices.get(key, Notices(False, ""))
-        if alert is None or one.changed_at < now - OLD_MS:
-            to_drop[i] = "too_old"
-        elif said.silenced:
-            waiting.setdefault(key, []).append(i)
-            if state == "resolved":
-                to_drop |= dict.fromkeys(waiting.pop(key), "silenced")
-        elif state == "resolved" and not one.was_told and key not in fired:
-            to_drop[i] = "unknown"
-        elif state == "firing" and said.acked and _rank(alert.severity) <= _rank(said.acked):
-            to_drop[i] = "acknowledged"
-        else:
-            fired.add(key)
-            to_tell.append(i)
-    return to_tell, to_drop
-
-
-def _rank(severity: str) -> int:
-    return SEVERITIES.index(severity) if severity in SEVERITIES else -1
-
-
-def messages(due: Sequence[Due], by_account: bool) -> Iterator[Sequence[Due]]:
-    """What is told together; first what was tried the least, so that what always fails holds up nothing."""
-    if not by_account:
-        yield from _parts(due, BATCH_ALERTS)
-        return
-    accounts: dict[AccountId, list[Due]] = {}
-    for one in due:
-        accounts.setdefault(_account(one), []).append(one)
-    for these in sorted(accounts.values(), key=lambda these: max(one.attempts for one in these)):
-        yield from _parts(these, MESSAGE_ALERTS)
-
-
-def change_as_told(one: Due, alerts: dict[str, AlertRow]) -> Change:
-    """A change as JSON: the alert in the state of the change, in all else as it is now."""
-    change, alert = one.change, alerts[one.change.alert_id]
-    ended = (alert.resolved_at or one.changed_at) if change.state == "resolved" else None
-    then = alert._replace(state=change.state, value=change.value, version=change.version, resolved_at=ended)
-    return _as_told(then, one.changed_at)
-
-
-def _as_told(alert: AlertRow, changed_at: int) -> Change:
-    """With an id that is the same whenever this change is told."""
-    return (
-        {"id": f"{alert.alert_id}-{alert.state}-{alert.version:x}"} | as_json(alert) | {"changed_at": _iso(changed_at)}
-    )
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def pause_s(attempts: int, longest: float = PAUSE_S[1]) -> float:
-    """How long to wait after so many attempts."""
-    return random.uniform(0.5, 1) * min(PAUSE_S[0] * 2.0 ** min(attempts - 1, 30), longest)
-
-
-_UNTRIED: dict[str, Any] = {"told_at": None, "attempts": 0, "next_at": None, "last_error": ""}
-
-
-def _outcome(failed: Untold | None, attempts: int) -> dict[str, Any]:
-    """What to note of an attempt."""
-    if failed is None:
-        return {"outcome": "told", "told_at": now_ms(), "attempts": attempts}
-    if not failed.may_pass:
-        return {"outcome": "given_up", "attempts": attempts, "last_error": str(failed)}
-    next_at = now_ms() + round(1000 * max(pause_s(attempts), failed.after_s))
-    return {"outcome": "retrying", "attempts": attempts, "next_at": next_at, "last_error": str(failed)}
-
-
-def _note(receiver: str, one: Due, outcome: str, **more: Any) -> Notification:
-    change, before = one.change, {"told_at": one.told_at, "attempts": one.attempts}
-    return Notification(
-        receiver, change.seller_id, change.marketplace_id, change.alert_id, change.day, change.state, change.version,
-        outcome, **(_UNTRIED | before | more),
-    )  # fmt: skip
-
-
-def _number(of: int, what: str) -> str:
-    return f"{of} {what}{'s' * (of != 1)}"
-
-
-def _parts(of: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for at in range(0, len(of), size):
-        yield of[at : at + size]
-
-
-def _account(one: Due) -> AccountId:
-    return one.change.seller_id, one.change.marketplace_id
-
-
-def now_ms() -> int:
-    """The wall clock, epoch ms."""
-    return time.time_ns() // 1_000_000

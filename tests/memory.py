@@ -333,7 +333,7 @@ class MemoryStore:
         self._misplaced |= {(*at, offsets[at]): count for at, count in counts.items()}
 
     def add_alerts(self, alerts: Sequence[AlertRow], changes: Sequence[AlertChange]) -> None:
-        """Write the new state of alerts, then what changed."""
+        """Write what changed, then the new state of alerts: until that is stored the change is found again."""
         for alert in alerts:
             key = alert.seller_id, alert.marketplace_id, alert.alert_id
             _put(self._alerts, key, alert.version, None if alert.gone else alert)

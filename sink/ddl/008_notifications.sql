@@ -1,8 +1,5 @@
 -- Version 1. Who was told of which change of an alert; what people say about alerts.
 
--- Until 006 has it: what was stored before is of a program that told by itself.
-ALTER TABLE stored_alert_history ADD COLUMN muted UInt8 DEFAULT 1 COMMENT '1: nobody is notified of it';
-
 CREATE TABLE receivers (
     receiver LowCardinality(String) COMMENT 'Whom the settings name under [receivers]',
     since DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'Changes from then on are told; the earliest stands'
@@ -16,7 +13,7 @@ CREATE TABLE stored_notifications (
     alert_id String COMMENT 'The alert, or what else is told',
     day Date32 COMMENT 'The as-of day of the change',
     state LowCardinality(String) COMMENT 'What it changed to',
-    version UInt64 COMMENT 'Of the change; a greater one is another change',
+    version UInt64 COMMENT 'Of the change: below the fencing epoch another number is another change',
     outcome LowCardinality(String) COMMENT 'told; retrying; given_up: refused for good; or not to be told: silenced, acknowledged, unknown (nor was it told that the alert fires), too_old',
     told_at Nullable(DateTime64(3, 'UTC')) COMMENT 'When the receiver said that it has it',
     attempts UInt32 COMMENT 'How often it was tried',

@@ -38,7 +38,7 @@ COMMANDS = {
     "verify": "Are the rows what the stored events give? Exits 1 when not.",
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
-    "alerts": "List alerts.",
+    "alerts": "Alerts: list, show, acknowledge, silence.",
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",

@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from schemas.codec import Codec, digest_of
-from schemas.rows import AlertRow, Rejected
+from schemas.rows import AlertChange, AlertRow, Notification, Rejected
 from sink.connect import connect
 from streams.commands.cli import main
 from tests.integration.broker import Broker, fetch
@@ -60,7 +60,9 @@ def make(folder: str) -> None:
         "a1", "cs_score", "S1", "M", "cs_score", "firing", "warning", 5.5, 6.0, MOMENT, None, ["o1"], 1, 1
     )
     resolved = firing._replace(alert_id="a2", state="resolved", resolved_at=MOMENT, rule="negative_rate")
-    store.add_alerts([firing, resolved], [])
+    change = AlertChange("a1", DAY, "cs_score", "S1", "M", "firing", 5.5, 1)
+    store.add_alerts([firing, resolved], [change])
+    store.notify([Notification("log", "S1", "M", "a1", DAY, "firing", 1, "told", MOMENT, 1, None, "")])
     store.close()
 
 
@@ -235,6 +237,57 @@ def test_alerts_are_listed_as_table_and_as_objects(served: tuple[str, str], capf
     told = {row["alert_id"]: row for row in map(json.loads, capfd.readouterr().out.splitlines())}
     assert told.keys() == {"a1", "a2"}
     assert told["a1"]["order_ids"] == ["o1"]
+
+
+def test_an_alert_is_shown_with_its_changes_and_who_was_told(
+    served: tuple[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["alerts", "show", "a1", "--db", served[1]]) == 0
+    shown = capfd.readouterr().out
+    assert re.search(r"severity: +warning", shown)
+    assert "│ log " in shown
+    assert main(["alerts", "show", "a1", "--format", "json", "--db", served[1]]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["order_ids"] == ["o1"]
+    assert [(one["receiver"], one["outcome"]) for one in told["notifications"]] == [("log", "told")]
+    assert [(one["day"], one["state"]) for one in told["history"]] == [("2023-11-14", "firing")]
+    assert main(["alerts", "show", "a1", "--format", "csv", "--db", served[1]]) == 0
+    assert capfd.readouterr().out.startswith('"alert_id","rule"')
+    assert main(["alerts", "history", "--rule", "cs?score", "--since", "2023-11-14", "--db", served[1]]) == 0
+    assert "cs_score" in capfd.readouterr().out
+    assert main(["alerts", "history", "--seller", "s1", "--format", "csv", "--db", served[1]]) == 0
+    assert capfd.readouterr().out.count("\n") <= 1
+    assert main(["alerts", "show", "a9", "--db", served[1]]) == 1
+    assert capfd.readouterr().err == "sellerpulse: there is no alert a9\n"
+
+
+def test_alerts_are_acknowledged_and_silenced_until_a_silence_is_ended(
+    served: tuple[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str, code: int = 0) -> str:
+        assert main(["alerts", *words, "--db", served[1]]) == code
+        captured = capfd.readouterr()
+        return captured.err if code else captured.out
+
+    assert said("ack", "a1", "--by", "ana", "--comment", "courier's strike") == "ana knows of 1 alert\n"
+    assert "is resolved" in said("ack", "a2", "--by", "ana", code=1)
+    assert "there is no alert a9" in said("ack", "a1", "a9", "--by", "ana", code=1)
+    why = ["--by", "ana", "--comment", "100 % of it_"]
+    made = said("silence", "add", "rule=cs_*", "seller=S?", "--until", "2999-01-01", *why)
+    assert "1 of the alerts that are firing now" in made
+    assert "0 of" in said("silence", "add", "rule=cs?", "marketplace=%", "--until", "2999-01-01", *why)
+    (alert,) = map(json.loads, said("list", "--format", "json").splitlines())
+    assert (alert["silenced"], alert["acked_by"]) == (1, "ana")
+    assert "silenced, acked by ana" in said("list")
+    name = made.split()[1].rstrip(":")
+    assert name in said("silence", "list", "--format", "csv")
+    assert said("silence", "expire", name) == f"silence {name} has ended\n"
+    assert "or it has ended" in said("silence", "expire", name, code=1)
+    assert "silenced" not in said("list")
+    assert said("list", "--severity", "critical") == "No alert is like that.\n"
+    for wrong in (["size=1"], ["rule=a", "rule=b"], ["rule"], ["rule="]):
+        assert "is not, once, one of" in said("silence", "add", *wrong, "--until", "2999-01-01", *why, code=2)
+    assert "is over already" in said("silence", "add", "rule=a", "--until", "2020-01-01", *why, code=2)
 
 
 def test_refused_records_are_counted_by_reason_then_listed(

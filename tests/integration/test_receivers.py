@@ -208,6 +208,31 @@ def test_killed_between_state_and_message_each_breach_is_told_at_most_twice_unde
     assert {one["state"] for one in told(webhook)} == {"firing"}
 
 
+def test_workers_that_come_and_go_tell_each_breach_once(ground: Ground) -> None:
+    place = ground.place("coming-and-going")
+    sellers: set[str] = set()
+    with Webhook() as webhook:
+        settings = {"RECEIVERS__WEBHOOK__URL": webhook.url, "RECEIVERS__LOG": "false"}
+
+        def breaches(*running: Program) -> None:
+            new = [f"coming-{len(sellers) + number}" for number in range(8)]
+            sellers.update(new)
+            place.produce([record for seller in new for record in breach(seller)])
+            wait_until(lambda: {one["seller_id"] for one in told(webhook)} == sellers, 60, "all", *running)
+
+        with place.worker(**settings) as one:
+            wait_until(lambda: place.shared_by(1), 60, "a worker", one)
+            breaches(one)
+            with place.worker(**settings) as two:
+                wait_until(lambda: place.shared_by(2), 60, "two workers", one, two)
+                breaches(one, two)
+                assert one.stop() == 0
+                breaches(two)
+                assert two.stop() == 0
+    assert {*ids(told(webhook)).values()} == {1}
+    assert len(told(webhook)) == len(sellers)
+
+
 # --- a year, and then a day ----------------------------------------------------------------------------------
 
 

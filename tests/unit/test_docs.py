@@ -8,6 +8,7 @@ import pytest
 from streams.commands.cli import COMMANDS
 from streams.core.metrics import METRICS, Metric
 from streams.core.rules import DEFAULT_RULES
+from streams.sections import Access, Alertmanager, Email, Slack, Webhook
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +38,14 @@ def test_readme_shows_every_setting() -> None:
         for key in type(section).model_fields
         if key not in ("marketplaces", "registry")
     ]
+    keys += [
+        key
+        for section in (Webhook, Slack, Email, Alertmanager)
+        for key in section.model_fields
+        if key not in Access.model_fields
+    ]
     assert keys
-    assert not [key for key in keys if not re.search(rf"^(# )?{key} = ", shown, re.MULTILINE)]
+    assert not [key for key in keys if not re.search(rf"^(# )?{key} = |# or {key}\b", shown, re.MULTILINE)]
 
 
 def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> None:
@@ -47,6 +54,8 @@ def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> Non
     file = tmp_path / "sellerpulse.toml"
     file.write_text(SHOWN[1])
     assert load_settings(file, {}, {}).kafka.speaks_tls
+    file.write_text(SHOWN[2])
+    assert load_settings(file, {}, {}).receivers.email is not None
     file.write_text(SHOWN[0])
     settings = load_settings(file, {}, {})
     assert settings.metrics.terms_of("MKT-JP").cs_min_responses == 20

@@ -379,6 +379,27 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
         load_settings(tmp_path / "binary.toml", environ={})
 
 
+EMAIL = '[receivers.email]\nhost = "a"\nsender = "a@example.org"\n'
+TO = 'to = ["b@example.org"]\n'
+
+
+@pytest.mark.parametrize(
+    "toml, expected",
+    [
+        ("[receivers.slack]\ntimeout_s = 3", "receivers.slack: needs either url or url_file"),
+        (EMAIL, "receivers.email.to: field required"),
+        (f"{EMAIL}to = []", "receivers.email.to: tuple should have at least 1 item"),
+        (f'{EMAIL}{TO}user = "me"', "receivers.email: user and password (or password_file) need each other"),
+        (f'{EMAIL}{TO}user = "me"\npassword = "x"\nsecurity = "none"',
+         'receivers.email: password, ca_file and certificate_file need security "starttls" or "tls"'),
+        ('[receivers.alertmanager]\nurl = "alertmanager:9093"',
+         "receivers.alertmanager.url: must be an address, http[s]://..."),
+    ],
+)  # fmt: skip
+def test_receivers_that_cannot_be_told_are_refused(tmp_path: Path, toml: str, expected: str) -> None:
+    assert expected in complaint(tmp_path, toml)
+
+
 # --- who may come in -----------------------------------------------------------------------------------------
 
 SASL = 'security_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"\nusername = "me"\n'
@@ -439,6 +460,10 @@ def test_a_user_in_the_address_may_have_a_password_beside_it(tmp_path: Path) -> 
         f'[clickhouse]\nurl = "ftp://me:{SECRET}@host/db"',
         f'[clickhouse]\nurl = ["{SECRET}"]',
         f'[receivers.webhook]\nurl = "hooks.example.com/{SECRET}"',
+        f'[receivers.webhook]\nurl = "http://a"\nsecret = "{SECRET}"\nsecret_file = "{SECRET}"',
+        f'[receivers.slack]\nurl = "http://a/{SECRET}"\nurl_file = "{SECRET}"',
+        f'[receivers.email]\nhost = "a"\nsender = "a"\nto = ["a"]\npassword = "{SECRET}"',
+        f'[receivers.alertmanager]\nurl = "http://me:{SECRET}@a"\nuser = "me"\npassword = "{SECRET}"',
         f'[kafka]\nschema_registry_url = "{SECRET}"',
         f'[kafka]\npartitions = "{SECRET}"',
         f'[kafka]\npasswort = "{SECRET}"',
