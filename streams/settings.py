@@ -1,8 +1,8 @@
 """Settings: what a file, the environment and flags say, held against what there is to say.
 
 Place in the flow: read once by the command, passed down by the composition root. Reads one file and the environment
-it is given, connects to nothing. Whatever is wrong is a ConfigurationError of one line that says where it was said, in
-a file on which line, which key and why, never the value: it may be a secret.
+it is given, connects to nothing. Whatever is wrong is a ConfigurationError of one line that says where it was said (of
+a file also the line), which key and why, never the value: it may be a secret.
 """
 
 import json

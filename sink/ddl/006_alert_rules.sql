@@ -4,6 +4,8 @@
 ALTER TABLE stored_alert_history
     ADD COLUMN muted UInt8 DEFAULT 1 COMMENT '1: nobody is told of it, since it was found in history and not as it happened';
 
+ALTER TABLE stored_alerts COMMENT COLUMN gone '1: it never was, as a replay found, or its breach ended before it fired';
+
 CREATE VIEW alert_history {like stored_alert_history}
 AS SELECT alert_id, day, rule, seller_id, marketplace_id, state, value, changed_at, muted
 FROM stored_alert_history FINAL

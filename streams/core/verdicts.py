@@ -206,10 +206,12 @@ def history(verdicts: Verdicts, sizes: Sequence[int] | Array) -> list[Episode]:
     begins = np.flatnonzero(before[turns] == QUIET)
     lasts = np.flatnonzero(breach & (after == QUIET))
     accounts = np.searchsorted(ends, lasts, side="right")
-    return [
-        Episode(int(account), of_run, pending, int(last), resolved)
-        for account, of_run, last in zip(accounts, np.split(turns, begins)[1:], lasts, strict=True)
-        for pending in (int((~fires[of_run]).sum()),)
-        for resolved in (int(last) + 1 if last + 1 < ends[account] else None,)
-        if pending < len(of_run) or resolved is None
-    ]
+    pending = np.add.reduceat((~fires[turns]).astype(np.int64), begins) if len(begins) else begins
+    found = [
+        Episode(account, of_run, waited, last, last + 1 if last + 1 < end else None)
+        for account, of_run, waited, last, end in zip(
+            accounts.tolist(), np.split(turns, begins)[1:], pending.tolist(), lasts.tolist(), ends[accounts].tolist(),
+            strict=True,
+        )
+    ]  # fmt: skip
+    return [one for one in found if one.pending < len(one.turns) or one.resolved is None]

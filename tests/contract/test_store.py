@@ -517,6 +517,12 @@ def test_alerts_are_shown_in_their_latest_state(store: Store) -> None:
     ]  # fmt: skip
 
 
+def test_pending_alerts_are_open_and_muted_changes_are_told_apart(store: Store) -> None:
+    store.add_alerts([alert(state="pending"), alert("b"), alert("c", state="resolved")], [change(muted=1), change("b")])
+    assert [row.alert_id for row in by_id(store.alerts(only_open=True))] == ["a", "b"]
+    assert {found.alert_id: found.muted for found in store.alert_changes([ACCOUNT])} == {"a": 1, "b": 0}
+
+
 def test_alerts_are_given_by_account(store: Store) -> None:
     rows = [alert(odd, seller_id=odd) for odd in ODD_IDS]
     store.add_alerts(rows, [change(odd, seller_id=odd) for odd in ODD_IDS])

@@ -299,7 +299,8 @@ def naive_history(
 
     A pending one that is still open has no row where it fires.
     """
-    found, row = [], 0
+    found: list[tuple[int, int, list[int], int, int | None]] = []
+    row = 0
     for account, days in enumerate(accounts):
         state, severity, since, fired, last = "quiet", QUIET, 0, list[int](), 0
         for reached, kept in days:
