@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.events import MS_A_DAY
-from tests.flow.driver import World, play, settle
+from tests.flow.driver import World, play
 from tests.flow.test_flushes import DAY, order
 from tests.reference_cases import feedback_cases
 
@@ -77,21 +77,28 @@ def test_who_slept_through_an_assignment_brings_no_case_back() -> None:
         for good in (feedback("e", rating=5, comment=text) for text in "abcdefgh"):
             world = World((DAY + 1) * MS_A_DAY)
             world.assign()
+            world.produce(order("p", day=-2))
+            await world.drain(DAY)
             world.produce(feedback("e"))
             (sleeper,) = world.workers
-            await sleeper.steps()
-            sleeper.turn(DAY)
-            await sleeper.steps()
             sleeper.take_all()
             sleeper.flush()
             await sleeper.steps(until="add_cases")
             world.produce(good)
             world.assign()
-            await world.drain(DAY)
-            if world.store.feedback_cases():
-                continue  # the content of the bad one has the smaller digest, and stands
+            (owner,) = world.workers
+            owner.take_all()
+            await owner.steps(until="add_events")
+            await owner.step()
+            owner.kill()
+            world.assign()
+            (owner,) = world.workers
+            await owner.steps(until="stale_orders")
+            await owner.step()  # it has looked, and found no bad rating
             await world.wake()
-            await settle()
+            await world.drain(DAY)
+            if world.store.events("feedback")[0]["rating"] == 1:
+                continue  # the content of the bad one has the smaller digest, and stands
             assert world.store.feedback_cases() == []
             return
         pytest.fail("no good rating took the place of the bad one")
