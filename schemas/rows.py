@@ -82,6 +82,13 @@ class Wrong(NamedTuple):
         """Of all three kinds."""
         return self.rows + self.missing + self.surplus
 
+    def and_also(self, other: "Wrong") -> "Wrong":
+        """Both in one."""
+        return Wrong(
+            self.rows + other.rows, self.missing + other.missing, self.surplus + other.surplus,
+            self.cells + other.cells, sorted([*self.examples, *other.examples])[:CELLS_SHOWN],
+        )  # fmt: skip
+
 
 class SelfCheck(NamedTuple):
     """What came of holding rows against their events: in a worker's epoch so far, or, as epoch 0, over all accounts.

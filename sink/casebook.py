@@ -5,7 +5,8 @@ chosen among those of the few orders in question, which costs a tenth of it.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from clickhouse_connect.driver.binding import format_query_value
 
@@ -29,7 +30,8 @@ class CaseBook(Ledger):
         these, before = of_accounts(accounts), f"fromUnixTimestamp64Milli({int(until_ms)}, 'UTC')"
         stories = " UNION ALL ".join(
             f"""SELECT {_ORDER}, min({_RANK}) AS rank, argMin(event_time, {_RANK}) < {before} AS is_known,
-                argMin({low}, {_RANK}) AS low FROM {table} WHERE {_asked(_LOW.format(these=these))}
+                argMin({low}, {_RANK}) AS low
+                FROM {table} PREWHERE order_id IN ({_LOW.format(these=these)}) WHERE {these}
                 GROUP BY {_ORDER}, event_id"""
             for table, low in (("stored_feedback_events", _IS_LOW), ("stored_order_events", "false"))
         )
@@ -50,23 +52,18 @@ class CaseBook(Ledger):
         found = CaseStories([], [], [])
         for these in _slices(orders):
             for told, (table, fields) in zip(found[:2], _PARTS.items(), strict=True):
-                standing = f"SELECT * FROM {table} WHERE {these} ORDER BY {_RANK} LIMIT 1 BY {_ORDER}, event_id"
-                told.extend(
-                    self._rows(
-                        f"""SELECT {_ORDER}, toUnixTimestamp64Milli(event_time), event_id, {_RANK}, {fields}
-                        FROM ({standing}) WHERE event_time < fromUnixTimestamp64Milli({int(until_ms)}, 'UTC')"""
-                    )
-                )
+                query = f"SELECT {_ORDER}, {_TIME}, event_id, {_RANK}, {fields} FROM {table} {these}"
+                told.extend(row for row in standing(self._rows(query)) if row[3] < until_ms)
             found.cases.extend(self._cases(these))
         return found
 
     def cases(self, accounts: Sequence[AccountId]) -> list[CaseRow]:
         """The cases of these accounts as their events tell them: `expired` by no clock."""
-        return self._cases(f"{of_accounts(accounts)} AND NOT gone") if accounts else []
+        return self._cases(f"WHERE {of_accounts(accounts)} AND NOT gone") if accounts else []
 
-    def _cases(self, where: str) -> list[CaseRow]:
+    def _cases(self, which: str) -> list[CaseRow]:
         fields = ", ".join(_AS_READ.get(name, name) for name in CaseRow._fields)
-        rows = self._rows(f"SELECT {fields} FROM stored_cases FINAL WHERE {where}")
+        rows = self._rows(f"SELECT {fields} FROM stored_cases FINAL {which}")
         at = CaseRow._fields.index("transitions")
         return [
             CaseRow._make((*row[:at], [Transition._make(step) for step in row[at]], *row[at + 1 :])) for row in rows
@@ -100,11 +97,12 @@ class CaseBook(Ledger):
 
 
 _ORDER = "seller_id, marketplace_id, order_id"
+_TIME = "toUnixTimestamp64Milli(event_time)"
 _RANK = "reinterpretAsUInt64(digest)"
 _IS_LOW = "kind = 'SUBMITTED' AND ifNull(rating, 9) <= 3"
 # Orders of some accounts that have case rows, or may have to: content that gave way since is among it.
-_LOW = f"""(SELECT {_ORDER} FROM stored_feedback_events WHERE {{these}} AND {_IS_LOW}
-    UNION ALL SELECT {_ORDER} FROM stored_cases WHERE {{these}})"""
+_LOW = f"""SELECT order_id FROM stored_feedback_events WHERE {{these}} AND {_IS_LOW}
+    UNION ALL SELECT order_id FROM stored_cases WHERE {{these}}"""
 _PARTS = {
     "stored_order_events": "fulfilment, skus",
     "stored_feedback_events": "kind, rating, comment, agent, root_cause, date_only, "
@@ -131,14 +129,23 @@ _SHAPE = ", ".join(
 )
 
 
+def standing(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+    """Of events that share an id the one whose content has the smaller digest. A row: order, time, id, digest, ..."""
+    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for row in rows:
+        known = found.setdefault((*row[:3], row[4]), row)
+        if row[5] < known[5]:
+            found[*row[:3], row[4]] = row
+    return found.values()
+
+
 def _slices(orders: Sequence[OrderId]) -> Iterator[str]:
-    """Conditions that hold of these orders, so many at a time."""
+    """Clauses that choose the rows of these orders, so many at a time.
+
+    Most rows are of others, and the order's id alone tells that sooner than all three.
+    """
     shape = "'seller_id String, marketplace_id String, order_id String'"
     for at in range(0, len(orders), ORDERS_A_QUERY):
         text = format_query_value("\n".join(map(json.dumps, orders[at : at + ORDERS_A_QUERY])))
-        yield _asked(f"(SELECT {_ORDER} FROM format(JSONCompactEachRow, {shape}, {text}))")
-
-
-def _asked(orders: str) -> str:
-    """The condition that a row is of one of the orders of a SELECT. Most are not, and their ids alone tell sooner."""
-    return f"order_id IN (SELECT order_id FROM {orders}) AND ({_ORDER}) IN {orders}"
+        these = f"FROM format(JSONCompactEachRow, {shape}, {text})"
+        yield f"PREWHERE order_id IN (SELECT order_id {these}) WHERE ({_ORDER}) IN (SELECT {_ORDER} {these})"

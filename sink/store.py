@@ -127,9 +127,12 @@ class Store(CaseBook):
         )
 
     def strays(self) -> list[AccountId]:
-        """Accounts that have rows and no event."""
-        each = " UNION ALL ".join(f"SELECT DISTINCT {_KEY} FROM {table}" for table in EVENT_TABLES.values())
-        rows = self._rows(f"SELECT DISTINCT {_KEY} FROM stored_seller_daily WHERE ({_KEY}) NOT IN ({each})")
+        """Accounts that have rows or cases, and no event."""
+        each, rows_or_cases = (
+            " UNION ALL ".join(f"SELECT DISTINCT {_KEY} FROM {table}" for table in tables)
+            for tables in (EVENT_TABLES.values(), ("stored_seller_daily", "stored_cases"))
+        )
+        rows = self._rows(f"SELECT DISTINCT {_KEY} FROM ({rows_or_cases}) WHERE ({_KEY}) NOT IN ({each})")
         return [(seller, marketplace) for seller, marketplace in rows]
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:

@@ -10,12 +10,14 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId, CaseRow, CaseStories, OrderId, Transition
+from schemas.rows import AccountId, CaseRow, CaseStories, Cell, OrderId, Transition, Wrong
 from streams.core.cases import FeedbackPart, OrderPart, cases_of
 from streams.core.comments import VERSION
 from streams.port import Call, Sink
 
 ORDERS_AT_ONCE = 20_000  # whose stories are in memory at once
+EVERY_READING = 0  # no reading is that: asked for by it, all cases are behind
+TOLD_BY_EVENTS = CaseRow._fields.index("checksum")  # columns before it are, what follows is how we know
 
 
 class CaseChange(NamedTuple):
@@ -92,6 +94,43 @@ def cases_anew(orders: Iterable[OrderId], stories: CaseStories, version_of: Call
         for order, (events, feedback, known) in told.items()
         for row in cases_of(order, events, feedback, known=known, version=version_of(order))
     ]
+
+
+def wrong_cases(sink: Sink, accounts: Sequence[AccountId], as_of: int) -> dict[AccountId, Wrong]:
+    """Of these accounts those with cases other than their stored events give, and what is wrong with them. Blocks."""
+    until_ms = (as_of + 1) * MS_A_DAY
+    orders = sink.stale_orders(accounts, until_ms, EVERY_READING)
+    found: dict[AccountId, Wrong] = {}
+    for at in range(0, len(orders), ORDERS_AT_ONCE):
+        these = orders[at : at + ORDERS_AT_ONCE]
+        stories = sink.case_stories(these, until_ms)
+        ours, theirs = _by_id(stories.cases), _by_id(cases_anew(these, stories, lambda _: 0))
+        for key in sorted(ours.keys() | theirs.keys()):
+            if wrong := _wrong(ours.get(key), theirs.get(key)):
+                found[key[:2]] = found[key[:2]].and_also(wrong) if key[:2] in found else wrong
+    return found
+
+
+def _by_id(cases: Iterable[CaseRow]) -> dict[tuple[str, str, str, str], CaseRow]:
+    return {(*case.order, case.feedback_event_id): case for case in cases if not case.gone}
+
+
+def _wrong(stored: CaseRow | None, right: CaseRow | None) -> Wrong | None:
+    """What is wrong with one case; None if it is as it should be."""
+    case = stored or right
+    assert case is not None
+    day, what = case.opened_at // MS_A_DAY, f"case {case.feedback_event_id} of order {case.order_id}"
+    if stored is None:
+        return Wrong(0, 1, 0, 0, [Cell(day, what, "missing", "there")])
+    if right is None:
+        return Wrong(0, 0, 1, 0, [Cell(day, what, "there", "none")])
+    shown = zip(CaseRow._fields[:TOLD_BY_EVENTS], stored, right, strict=False)
+    cells = [Cell(day, f"{name} of {what}", _text(one), _text(other)) for name, one, other in shown if one != other]
+    return Wrong(1, 0, 0, len(cells), cells) if cells else None
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _changes(before: Iterable[CaseRow], after: Iterable[CaseRow]) -> list[CaseChange]:

@@ -375,7 +375,8 @@ class Follower:
         if theirs := [key for key in accounts if key not in self._claimed]:
             marks = await self._call(self.sink.marks, theirs) if marks is None else marks
             none = Mark(("", ""), 0, Standard(0), 1, 0, 0)
-            ours = [marks.get(key, none)._replace(account=key, version=self._next_mark()) for key in theirs]
+            of_others = [key for key in theirs if marks.get(key, none).version >> EPOCH_BITS != self.tenure.epoch]
+            ours = [marks.get(key, none)._replace(account=key, version=self._next_mark()) for key in of_others]
             await self._call(self.sink.add_marks, ours)
             self._claimed.update(theirs)
 

@@ -178,8 +178,8 @@ class MemoryStore:
                 del self._daily[key]
 
     def strays(self) -> list[AccountId]:
-        """Accounts that have rows and no event."""
-        return sorted({key[:2] for key in self._daily} - self._of_partitions(1, (0,)).keys())
+        """Accounts that have rows or cases, and no event."""
+        return sorted({key[:2] for key in (*self._daily, *self._cases)} - self._of_partitions(1, (0,)).keys())
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
         """These columns of the rows of these accounts from day `first` on, values as `snapshot` gives them."""

@@ -1,4 +1,4 @@
-"""Cases in a store: those that are not what the stored events give are found, and written they are as they should be."""
+"""Cases in a store: those that are not what the stored events give are found, and written as they should be."""
 
 import asyncio
 import random
