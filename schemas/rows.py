@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 from schemas.events import Topic
 
 AccountId = tuple[str, str]  # seller_id, marketplace_id
+OrderId = tuple[str, str, str]  # seller_id, marketplace_id, order_id
 EPOCH_BITS = 40  # of a version: above them the fencing epoch, below a number that grows within it
 CELLS_SHOWN = 10  # of an account's cells that are wrong
 
@@ -81,6 +82,13 @@ class Wrong(NamedTuple):
         """Of all three kinds."""
         return self.rows + self.missing + self.surplus
 
+    def and_also(self, other: "Wrong") -> "Wrong":
+        """Both in one."""
+        return Wrong(
+            self.rows + other.rows, self.missing + other.missing, self.surplus + other.surplus,
+            self.cells + other.cells, sorted([*self.examples, *other.examples])[:CELLS_SHOWN],
+        )  # fmt: skip
+
 
 class SelfCheck(NamedTuple):
     """What came of holding rows against their events: in a worker's epoch so far, or, as epoch 0, over all accounts.
@@ -134,6 +142,38 @@ class Which(NamedTuple):
     since: int = 0
     until: int = 1 << 62
     records: tuple[str, ...] = ()
+
+
+class CaseClocks(NamedTuple):
+    """What rules look at of a case. Times are epoch ms; `steps`: each status that it had, with the time it began."""
+
+    account: AccountId
+    order_id: str
+    event_id: str
+    rating: int
+    opened_at: int
+    closed_at: int | None
+    respond_target_at: int | None
+    respond_by: int | None
+    remove_by: int
+    first_action_at: int | None
+    follow_up_at: int | None
+    steps: Sequence[tuple[str, int]]
+
+
+# A source is silent that has brought nothing for so long, and usually brings something: so many events a day, on at
+# least so many of the 28 days before the day of its last event. (That is half of them: a median of 5 or more.)
+SILENT_MS = 48 * 3_600_000
+USUAL_EVENTS, USUAL_DAYS, USUAL_OF_DAYS = 5, 14, 28
+
+
+class SourceGap(NamedTuple):
+    """A source that was silent: its last event before that, and the next one, if there is one. Times are epoch ms."""
+
+    account: AccountId
+    source: str
+    last_at: int
+    ended_at: int | None
 
 
 class AlertRow(NamedTuple):
@@ -229,3 +269,56 @@ class Silence(NamedTuple):
     until: int
     by: str
     comment: str
+
+
+class Transition(NamedTuple):
+    """A status that a case took; `at` is epoch ms, the event is the one that brought it."""
+
+    status: str
+    at: int
+    event_id: str
+    agent: str | None
+
+
+class CaseRow(NamedTuple):
+    """A case as the order's story tells it, columns as in `stored_cases`; times are epoch ms. `gone`: it makes none."""
+
+    seller_id: str
+    marketplace_id: str
+    order_id: str
+    feedback_event_id: str
+    opened_at: int
+    rating: int
+    comment: str | None
+    skus: list[str]
+    agent: str | None
+    status: str
+    closed_at: int | None
+    respond_target_at: int | None
+    respond_by: int | None
+    first_action_at: int | None
+    reviewed_at: int | None
+    remove_by: int
+    removal_grounds: list[str]
+    follow_up_at: int | None
+    root_causes: list[str]
+    expires_at: int | None
+    transitions: list[Transition]
+    checksum: int
+    reading: int
+    version: int
+    gone: int = 0
+
+    @property
+    def order(self) -> OrderId:
+        """The order that was rated."""
+        return self.seller_id, self.marketplace_id, self.order_id
+
+
+class CaseStories(NamedTuple):
+    """What is stored of some orders, as far as cases go. A row: the fields of `OrderId`, then those of
+    `streams.core.cases.OrderPart` or `FeedbackPart`. `cases` are their case rows, those that are gone among them."""
+
+    orders: list[tuple[Any, ...]]
+    feedback: list[tuple[Any, ...]]
+    cases: list[CaseRow]

@@ -1,16 +1,18 @@
 """What a store keeps besides events and rows: the as-of day, epochs, refused and misplaced records, alerts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
+from clickhouse_connect.driver.binding import format_query_value
 
 from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, SelfCheck, Which
+from sink.clocks import Clocked, Digested
 from sink.notices import Noticeboard
-from sink.query import of_accounts
+from sink.query import HASH, of_accounts, of_partitions
 
 
-class Ledger(Noticeboard):
+class Ledger(Noticeboard, Clocked, Digested):
     """See `sink.store.Store`, which is this and the events and rows."""
 
     # --- the as-of day and epochs ------------------------------------------------------------------------
@@ -93,6 +95,12 @@ class Ledger(Noticeboard):
             where.append(of_accounts(accounts))
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         return [AlertRow(*row) for row in self._rows(f"SELECT {_ALERTS} FROM stored_alerts FINAL{condition}")]
+
+    def firing(self, rules: Iterable[str], partitions: int, owned: Iterable[int]) -> list[AlertRow]:
+        """Alerts of these rules on accounts of these partitions that are firing."""
+        where = f"rule IN ({', '.join(map(format_query_value, rules))}) AND state = 'firing'"
+        query = f"SELECT {_ALERTS} FROM stored_alerts FINAL WHERE {where} AND {of_partitions(partitions, owned, HASH)}"
+        return [AlertRow(*row) for row in self._rows(query)]
 
     def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
         """Every change of the alerts of these accounts."""

@@ -5,7 +5,7 @@ Driver exceptions become `Unavailable` (try again) or `SinkRejected` (our bug) h
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,15 @@ def of_accounts(accounts: Sequence[AccountId]) -> str:
     text = format_query_value("\n".join(json.dumps(account, ensure_ascii=False) for account in accounts))
     these = f"format(JSONCompactEachRow, 'seller_id String, marketplace_id String', {text})"
     return f"(seller_id, marketplace_id) IN (SELECT seller_id, marketplace_id FROM {these})"
+
+
+# Of an account, where a table does not keep it.
+HASH = "bitAnd(kafkaMurmurHash(concat(seller_id, '|', marketplace_id)), 2147483647)"
+
+
+def of_partitions(partitions: int, owned: Iterable[int], account_hash: str = "account_hash") -> str:
+    """The condition that a row is of an account of these partitions, of so many."""
+    return f"{account_hash} % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"
 
 
 _SCOPE = re.compile(r" in scope |: (?:In scope|While) ", re.IGNORECASE)  # from there on the engine quotes the statement

@@ -16,9 +16,9 @@ from clickhouse_connect.driver.client import Client
 from schemas.codec import Codec, Container
 from schemas.events import TOPICS, Topic
 from schemas.rows import AccountId, Cell, DailyRows, Loaded, Mark, Standard, Stored, Wrong
+from sink.casebook import CaseBook
 from sink.compare import compare
-from sink.ledger import Ledger
-from sink.query import WRITE_SETTINGS, converted, of_accounts
+from sink.query import WRITE_SETTINGS, converted, of_accounts, of_partitions
 from sink.recompute import recompute
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Terms
 
@@ -32,7 +32,7 @@ EVENT_TABLES: dict[Topic, str] = {
 ACCOUNTS_A_QUERY = 10_000
 
 
-class Store(Ledger):
+class Store(CaseBook):
     """Events in, events out; rows in, or computed here. See `streams.pipeline` for the order of a worker's writes."""
 
     def __init__(self, client: Client) -> None:
@@ -144,9 +144,12 @@ class Store(Ledger):
         )
 
     def strays(self) -> list[AccountId]:
-        """Accounts that have rows and no event."""
-        each = " UNION ALL ".join(f"SELECT DISTINCT {_KEY} FROM {table}" for table in EVENT_TABLES.values())
-        rows = self._rows(f"SELECT DISTINCT {_KEY} FROM stored_seller_daily WHERE ({_KEY}) NOT IN ({each})")
+        """Accounts that have rows or cases, and no event."""
+        each, rows_or_cases = (
+            " UNION ALL ".join(f"SELECT DISTINCT {_KEY} FROM {table}" for table in tables)
+            for tables in (EVENT_TABLES.values(), ("stored_seller_daily", "stored_cases"))
+        )
+        rows = self._rows(f"SELECT DISTINCT {_KEY} FROM ({rows_or_cases}) WHERE ({_KEY}) NOT IN ({each})")
         return [(seller, marketplace) for seller, marketplace in rows]
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
@@ -303,7 +306,7 @@ def _numpy(values: pa.ChunkedArray) -> Array:
 
 
 def _where(partitions: int, owned: Iterable[int]) -> str:
-    return f" WHERE account_hash % {int(partitions)} IN ({', '.join(str(int(p)) for p in owned)})"
+    return f" WHERE {of_partitions(partitions, owned)}"
 
 
 def _repeated(values: Sequence[str], sizes: Sequence[int]) -> pa.DictionaryArray:

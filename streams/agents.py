@@ -8,7 +8,7 @@ later batch is taken: its offset would be committed over the one that failed.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, cast
@@ -19,13 +19,16 @@ from schemas.codec import Codec
 from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
 from schemas.rows import Standard
+from streams.casework import CaseChange
 from streams.checking import Sampler
+from streams.clocks import Clocks
 from streams.core.metrics import Terms
+from streams.digest import DigestStore
 from streams.failpoints import reach
 from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
 from streams.pipeline import Pipeline
-from streams.port import Sink, patiently
+from streams.port import Call, Sink, patiently
 from streams.refusals import Refusals
 from streams.rewrite import AlertStore
 from streams.transport import App, Consumer
@@ -38,7 +41,7 @@ TURN_S = 0.2  # how often the clock is looked at
 CHECK_S = 60.0  # how often some rows are held against their events
 
 
-class Store(Sink, AlertStore, Protocol):
+class Store(Sink, AlertStore, DigestStore, Protocol):
     """What a worker needs of a store beside what its pipelines do. Calls block."""
 
     def next_epoch(self) -> int:
@@ -54,8 +57,17 @@ class Judge(Protocol):
     async def begin(self, pipeline: Pipeline) -> None:
         """A tenure begins; no row of it was judged yet."""
 
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """These changes of cases are about to be written."""
+
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written."""
+
+    def clocks(self, pipeline: Pipeline, store: Store, call: Call) -> Clocks | None:
+        """What looks at the clocks of a tenure; None: nothing does."""
+
+    async def digest(self, pipeline: Pipeline, store: Store, call: Call) -> None:
+        """Send digests when they are due, until the tenure ends."""
 
     async def end(self, timeout_s: float) -> None:
         """The tenure ends, within so much time."""
@@ -93,8 +105,8 @@ class Worker:
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
-        self._beside = ThreadPoolExecutor(1, "check")  # where rows are checked, with a connection of its own
-        self._checked: Store | None = None
+        self._beside = ThreadPoolExecutor(1, "beside")  # for checks and clocks, with a connection of its own
+        self._store_beside: Store | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._assigned = asyncio.Event()
         self._refusals = Refusals(dlq_limit)
@@ -141,7 +153,7 @@ class Worker:
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),
             standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, refusals=self._refusals, thread=self._thread,
             clock=now_ms, waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
-            judge=self._judge,
+            tell=self.judge.tell, judge=self._judge,
         )  # fmt: skip
         await self.judge.begin(pipeline)
         self._assigned.set()
@@ -161,26 +173,27 @@ class Worker:
     async def _mend_and_turn(self, pipeline: Pipeline) -> None:
         """Rows that a crash left behind are written, then days turn by the clock with no event needed.
 
-        In between some rows are checked.
+        In between clocks are looked at, and some rows are checked.
         """
         await pipeline.mend()
-        sampler: Sampler | None = None
+        call = partial(patiently, self._beside, lambda: not pipeline.over)
+        if self._store_beside is None:
+            self._store_beside = await call(self.open_sink)
+        store = self._store_beside
+        sampler = Sampler(store, self.terms_of, self.standard, pipeline.tenure.epoch, call)
+        clocks = self.judge.clocks(pipeline, store, call)
+        self._start(self.judge.digest(pipeline, store, call))
         check_due = time.monotonic() + self.check_s
         while not pipeline.over:
             day = await self._in_thread(self.as_of, self.sink)
             if day is not None:
                 await pipeline.turn(day)
+            if clocks is not None:
+                await clocks.look(now_ms())
             if time.monotonic() >= check_due:
-                sampler = sampler or await self._sampler(pipeline)
                 await pipeline.check(sampler)
                 check_due = time.monotonic() + self.check_s
             await asyncio.sleep(TURN_S)
-
-    async def _sampler(self, pipeline: Pipeline) -> Sampler:
-        call = partial(patiently, self._beside, lambda: not pipeline.over)
-        if self._checked is None:
-            self._checked = await call(self.open_sink)
-        return Sampler(self._checked, self.terms_of, self.standard, pipeline.tenure.epoch, call)
 
     async def _judge(self, pipeline: Pipeline, written: Written) -> None:
         await self.judge.judge(pipeline, cast("Store", pipeline.sink), written)
@@ -208,7 +221,7 @@ class Worker:
         await self.judge.close()
         for thread in (self._thread, self._beside):
             thread.shutdown(wait=True, cancel_futures=True)
-        for store in (self._checked, self.sink):
+        for store in (self._store_beside, self.sink):
             if store is not None:
                 store.close()
 

@@ -2,25 +2,30 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
+from streams.casework import CaseChange
+from streams.clocks import Clocks, ClockStore, day_of
 from streams.core.evidence import Evidence
-from streams.core.rules import Rule, columns_of
+from streams.core.rules import OtherRule, Rule, columns_of
+from streams.digest import Digests, DigestStore, Schedule
 from streams.failpoints import reach
 from streams.following import FRESH_DAYS, Cause, Written
 from streams.intake import Outgoing
 from streams.outbox import Outbox
 from streams.pipeline import Pipeline
+from streams.port import Call
 
 TOPIC = "alerts"
+NEWS_MS = 48 * 3_600_000  # what happened to a case before that is no news
 
 
-class AlertStore(Protocol):
+class AlertStore(ClockStore, Protocol):
     """What alerts need of a store. Calls block."""
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
@@ -47,13 +52,23 @@ class Alerter:
     A breach that only the turn of the day brings is told, however old the account's events are.
     """
 
-    def __init__(self, rules: Iterable[Rule], outbox: Outbox) -> None:
-        self._rules, self._outbox = tuple(rules), outbox
+    def __init__(
+        self, rules: Iterable[Rule], other_rules: Iterable[OtherRule], outbox: Outbox, schedule: Schedule | None
+    ) -> None:
+        self._rules, self._other_rules, self._outbox = tuple(rules), tuple(other_rules), outbox
+        self._schedule = schedule
         self._book: tuple[Pipeline, AlertBook] | None = None
+        self._clocks: Clocks | None = None  # of this tenure
 
     async def begin(self, pipeline: Pipeline) -> None:
         """A tenure begins: receivers are told of what is still due, and from now on of what changes."""
         await self._outbox.begin(pipeline.tenure)
+
+    async def tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        """Changes of cases go to the topic, as far as they are news: not those of a backfill."""
+        since = pipeline.clock() - NEWS_MS
+        if news := [change for change in changes if change.step.at > since]:
+            await pipeline.send([_record(change.case.order[:2], change.as_json()) for change in news])
 
     async def judge(self, pipeline: Pipeline, store: AlertStore, written: Written) -> None:
         """Rows were written: send and store what they change about alerts."""
@@ -69,17 +84,45 @@ class Alerter:
         breached = await pipeline.rows.known({one.account for one in news if one.is_breach})
         changed = book.changes(day, versions, news, {key: Evidence(account) for key, account in breached.items()})
         book.forget(account for account in versions if account not in pipeline.rows.hot)
-        if not changed:
+        if self._clocks is not None:
+            self._clocks.stir()
+        if changed:
+            muted = _muted(written.causes, rows, pipeline.clock())
+            told = [alert for alert in changed if alert.state != "pending"]
+            changes = [change_of(alert, day, muted=_account(alert) in muted) for alert in told]
+            await self._announce(pipeline, store, pipeline.call, changed, changes)
+
+    def clocks(self, pipeline: Pipeline, store: ClockStore, call: Call) -> Clocks:
+        """What looks at the clocks of a tenure, with a store of its own and a way to call it."""
+
+        async def announce(changed: Sequence[AlertRow]) -> None:
+            await self._announce(pipeline, store, call, changed, [change_of(alert, day_of(alert)) for alert in changed])
+
+        self._clocks = Clocks(self._other_rules, store, pipeline.tenure, call, announce)
+        return self._clocks
+
+    async def digest(self, pipeline: Pipeline, store: DigestStore, call: Call) -> None:
+        """Send the digests of a tenure's accounts, each in its week, until it ends."""
+        if self._schedule is None:
             return
-        told = [alert for alert in changed if alert.state != "pending"]
-        muted = _muted(written.causes, rows, pipeline.clock())
-        if told:
-            await pipeline.send([_record(alert) for alert in told])
-        changes = [change_of(alert, day, muted=_account(alert) in muted) for alert in told]
-        await pipeline.call(store.add_alerts, changed, changes)
+
+        async def send(digests: Sequence[tuple[AccountId, Mapping[str, Any]]]) -> None:
+            await pipeline.send([_record(*one) for one in digests])
+
+        terms_of = pipeline.rows.terms_of
+        digests = Digests(self._schedule, store, terms_of, pipeline.tenure, call=call, send=send, outbox=self._outbox)
+        await digests.run(pipeline.clock)
+
+    async def _announce(
+        self, pipeline: Pipeline, store: ClockStore, call: Call, alerts: Sequence[AlertRow], changes: list[AlertChange]
+    ) -> None:
+        """To the topic, then to the tables: whoever dies in between says it again. Of a pending one nobody is told."""
+        if told := [_record(_account(alert), as_json(alert)) for alert in alerts if alert.state != "pending"]:
+            await pipeline.send(told)
+        reach("alerts_sent")
+        await call(store.add_alerts, alerts, changes)
         reach("alerts_stored")
-        if told:
-            self._outbox.wake()
+        self._outbox.wake()
 
     def _book_of(self, pipeline: Pipeline) -> AlertBook:
         """The book of this tenure: another's is forgotten with its accounts."""
@@ -110,6 +153,5 @@ def _account(alert: AlertRow) -> AccountId:
     return alert.seller_id, alert.marketplace_id
 
 
-def _record(alert: AlertRow) -> Outgoing:
-    key = f"{alert.seller_id}|{alert.marketplace_id}".encode()
-    return Outgoing(TOPIC, None, key, orjson.dumps(as_json(alert)), [])
+def _record(account: AccountId, told: Mapping[str, Any]) -> Outgoing:
+    return Outgoing(TOPIC, None, "|".join(account).encode(), orjson.dumps(told), [])

@@ -17,6 +17,7 @@ import numpy as np
 
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
+from streams.core.clocks import in_words
 from streams.core.evidence import Evidence
 from streams.core.metrics import METRIC_BY_NAME, Array
 from streams.core.rules import OTHER_RULES, SEVERITIES, Rule, alert_id
@@ -91,6 +92,8 @@ def _sentence(alert: AlertRow) -> str:
         state = f"resolved on {(_iso(alert.resolved_at) or '')[:10]}, was {state}"
     who = f"Seller {alert.seller_id} on {alert.marketplace_id}"
     text = f"{who}: {alert.rule} is {value}, threshold {edge}, {state}{orders}."
+    if alert.rule in OTHER_RULES:
+        text = f"{who}: {in_words(alert)}, {alert.rule} is {state}."
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

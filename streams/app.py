@@ -7,7 +7,7 @@ import logging
 import math
 import tempfile
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import faust
 
@@ -23,6 +23,7 @@ from streams.credentials import (
     signing_secret,
     slack_address,
 )
+from streams.digest import Schedule
 from streams.outbox import Outbox
 from streams.receivers import (
     AlertmanagerReceiver,
@@ -74,13 +75,17 @@ def create_app(
         TableManager=NoTables,
     )
     app.share = share
-    rules = settings.alerts.rules
+    rules, other_rules = settings.alerts.rules, settings.alerts.other_rules
     open_sink = partial(open_store, settings.clickhouse)
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
         open_sink=open_sink,
         as_of=today if live else lambda store: store.as_of(),
-        judge=Alerter(rules, Outbox(receivers(settings), open_sink)) if live else Historian(rules),
+        judge=(
+            Alerter(rules, other_rules, Outbox(receivers(settings), open_sink), schedule(settings))
+            if live
+            else Historian(rules, other_rules)
+        ),
         standard=settings.standard(judged=not live),
         hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
         dlq_limit=dlq_limit,
@@ -110,6 +115,13 @@ def _connect(app: faust.App, worker: Worker) -> None:
 
 def _batches(app: faust.App, *topics: str) -> Any:
     return app.topic(*topics, key_serializer="raw", value_serializer="raw")
+
+
+def schedule(settings: Settings) -> Schedule | None:
+    """When accounts are sent their digests; None: never."""
+    said = settings.digest
+    weekdays = get_args(type(said).model_fields["weekday"].annotation)
+    return Schedule(weekdays.index(said.weekday), said.hour) if said.enabled else None
 
 
 def receivers(settings: Settings) -> list[Receiver]:

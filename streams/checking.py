@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from schemas.rows import AccountId, Mark, SelfCheck, Standard, Stored, Wrong
+from streams.casework import wrong_cases
 from streams.core.metrics import Terms
 from streams.port import Call, Sink
 
@@ -43,6 +44,8 @@ def check(sink: Sink, accounts: Iterable[AccountId], terms_of: Callable[[str], T
     for terms in {terms_of(marketplace) for _, marketplace in before}:
         alike = sorted(key for key in before if terms_of(key[1]) == terms)
         suspects |= sink.differing(alike, terms, as_of=as_of)
+    for key, of_cases in wrong_cases(sink, sorted(before), as_of).items():
+        suspects[key] = suspects[key].and_also(of_cases) if key in suspects else of_cases
     after = _at_rest(sink, suspects.keys(), standard, as_of) if suspects and sink.as_of() == as_of else {}
     wrong = {key: of for key, of in suspects.items() if key in after and after[key] == before[key]}
     sure = before.keys() - (suspects.keys() - wrong.keys())

@@ -22,6 +22,8 @@ Failpoint = Literal[
     "before_commit",  # everything of a flush is durable, its offsets are not committed
     "after_commit",  # rows do not follow yet
     "rows_stored",  # not yet judged, nor marked
+    "cases_stored",  # as little
+    "alerts_sent",  # changes of alerts are on their topic, not in the tables
     "alerts_stored",  # nobody was notified of them
     "before_notify",  # a receiver is about to be told
     "after_notify",  # it has it, which is not noted

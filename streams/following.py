@@ -18,8 +18,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from schemas.rows import EPOCH_BITS, AccountId, DailyRows, Mark, Standard, Stored
+from schemas.rows import EPOCH_BITS, AccountId, DailyRows, Mark, OrderId, Standard, Stored
 from streams.accounts import HotAccounts, first_row, restore
+from streams.casework import Tell, restate_cases
 from streams.core.calendar import Account, Rows, bytes_of, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.failpoints import reach
@@ -71,7 +72,8 @@ class Follower:
     """The accounts of one tenure, hot and cold, and how far their rows are.
 
     `standard` tells the settings that rows follow, `hot_bytes` is what accounts may take of memory, 0 for none at all.
-    `judge` is told of accounts whose rows were written, before they are marked. `marks_written`: under this epoch.
+    `tell` hears of what is new about cases, before it is written; `judge` of accounts whose rows were written, before
+    they are marked. `marks_written`: under this epoch.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Follower:
         as_of: int | None,
         hot_bytes: int,
         call: Call,
+        tell: Tell,
         judge: Callable[[Written], Awaitable[None]],
         marks_written: int = 0,
     ) -> None:
@@ -94,10 +97,12 @@ class Follower:
         self.backfilled: set[AccountId] = set()  # accounts whose past came in bulk since they were judged
         self.counts: Counter[str] = Counter()
         self.seconds: dict[str, float] = defaultdict(float)
-        self._call, self._judge = call, judge
+        self._call, self._tell, self._judge = call, tell, judge
         self._first_rows: dict[AccountId, int] = {}  # of stored accounts: the first day of a row, as far as is noted
         self._queue: Iterator[AccountId] = iter(())  # lagging ones, in the order in which they are settled
         self._sizes: dict[AccountId, tuple[int, int]] = {}  # of stored accounts: events, first day
+        self._unsure: set[AccountId] = set()  # hot accounts of which any case may be behind, whatever changed since
+        self._claimed: set[AccountId] = set()  # marked under this epoch
         self._marks_written = count(marks_written + 1)
         self._marked: dict[AccountId, Mark] = {}  # hot accounts' marks
 
@@ -151,6 +156,7 @@ class Follower:
             if mark.as_of == self.as_of:
                 return
         self.changed.add(account.id)
+        self._unsure.add(account.id)
 
     async def cool(self, accounts: Iterable[AccountId]) -> None:
         """Accounts leave memory; if rows of theirs are not written yet, they lag."""
@@ -160,6 +166,7 @@ class Follower:
                 self.changed.discard(key)
                 self.lagging[key] = Lag(True, self.hot.floors[key])
                 late.append(key)
+            self._unsure.discard(key)
             self.hot.drop(key)
             self._marked.pop(key, None)
         await self._note_floors(late)
@@ -185,9 +192,11 @@ class Follower:
         assert as_of is not None
         these: list[AccountId] = []
         blocks: list[Rows] = []
+        orders: list[OrderId] = []
         size, changed = 0, list(self.changed)
         for n, key in enumerate(changed, 1):
             started, account = perf_counter(), self.hot[key]
+            orders += [(*key, order) for order in account.badly_rated()]
             touched = account.restate(as_of)
             rows = account.rows(touched) if touched is not None else None
             self.hot.touch(key)
@@ -198,22 +207,28 @@ class Follower:
                 blocks.append(rows)
                 size += len(rows.last_event_time)
             if size >= ROWS_A_SLICE or n == len(changed):
-                await self._write(these, blocks, as_of)
-                these, blocks, size = [], [], 0
+                await self._write(these, blocks, orders, as_of)
+                these, blocks, orders, size = [], [], [], 0
         await self.cool(self.hot.surplus())
 
-    async def _write(self, accounts: list[AccountId], blocks: list[Rows], as_of: int) -> None:
-        """Rows of hot accounts; judged, then marked."""
+    async def _write(self, accounts: list[AccountId], blocks: list[Rows], orders: list[OrderId], as_of: int) -> None:
+        """Rows of hot accounts, and cases of these orders of theirs; judged, then marked."""
+        versions = {key: self._version(self.hot[key].count) for key in accounts}
+        unsure = [key for key in accounts if key in self._unsure]
+        latest = await self._write_rows(blocks) if blocks else None
+        reach("rows_stored")
+        orders = [order for order in orders if order[:2] not in self._unsure]
+        await self._claim({*unsure, *(order[:2] for order in orders)})
+        await self._write_cases(versions, orders, unsure, as_of)
         if blocks:
-            latest = await self._write_rows(blocks)
-            reach("rows_stored")
-            versions = {block.account: self._version(self.hot[block.account].count) for block in blocks}
-            known = {key: _in_memory(self.hot[key]) for key in versions}
-            await self._judge(Written(as_of, versions, latest, self._causes(known, self._marked, as_of)))
+            written = {block.account: versions[block.account] for block in blocks}
+            known = {key: _in_memory(self.hot[key]) for key in written}
+            await self._judge(Written(as_of, written, latest, self._causes(known, self._marked, as_of)))
         await self.bury({key: self.hot[key].first_day for key in accounts})
         marks = await self._mark({key: _in_memory(self.hot[key]) for key in accounts}, as_of)
         self._marked |= {mark.account: mark for mark in marks}
         self.changed.difference_update(accounts)
+        self._unsure.difference_update(accounts)
 
     async def _write_rows(self, blocks: list[Rows]) -> DailyRows:
         """Write rows; those of the last day."""
@@ -269,6 +284,7 @@ class Follower:
         """It is another as-of day: all accounts lag."""
         self.as_of = as_of
         self.changed.update(self.hot)
+        self._unsure.update(self.hot)  # events of the days between count from now on
         if self.tenure.owned:
             behind = partial(self.sink.behind, thorough=False)
             for key, day in (await self._call(behind, as_of, self.standard, *self.tenure[2:])).items():
@@ -295,6 +311,10 @@ class Follower:
         if versions:
             await self._compute({key: self._first(key, marks.get(key)) for key in versions}, as_of)
             reach("rows_stored")
+        of_events = {key: self._version(of.events) for key, of in stored.items()}
+        await self._claim(keys, marks)
+        await self._write_cases(of_events, [], list(of_events), as_of)
+        if versions:
             causes = self._causes({key: stored[key] for key in versions}, marks, as_of)
             await self._judge(Written(as_of, versions, None, causes))
         await self._mark(stored, as_of)
@@ -336,6 +356,30 @@ class Follower:
 
     # --- both --------------------------------------------------------------------------------------------
 
+    async def _write_cases(
+        self, versions: Mapping[AccountId, int], orders: list[OrderId], whole: list[AccountId], as_of: int
+    ) -> None:
+        """Cases of these orders, and of all orders of `whole` accounts; the accounts are claimed."""
+        if orders or whole:
+            self.counts["cases"] += await restate_cases(
+                self.sink, self._call, self._tell, versions, orders, whole=whole, as_of=as_of
+            )
+            reach("cases_stored")
+
+    async def _claim(self, accounts: Iterable[AccountId], marks: Mapping[AccountId, Mark] | None = None) -> None:
+        """Mark accounts as ours, by the mark that they have, before we look at their cases.
+
+        What an owner before us writes of cases after that is not taken, and what it wrote before is seen, though the
+        events that it knew may have given way to others.
+        """
+        if theirs := [key for key in accounts if key not in self._claimed]:
+            marks = await self._call(self.sink.marks, theirs) if marks is None else marks
+            none = Mark(("", ""), 0, Standard(0), 1, 0, 0)
+            of_others = [key for key in theirs if marks.get(key, none).version >> EPOCH_BITS != self.tenure.epoch]
+            ours = [marks.get(key, none)._replace(account=key, version=self._next_mark()) for key in of_others]
+            await self._call(self.sink.add_marks, ours)
+            self._claimed.update(theirs)
+
     async def known(self, accounts: Iterable[AccountId]) -> dict[AccountId, Account]:
         """Accounts with all that is troubled about them, to look at; those that are cold do not stay in memory."""
         found = {key: account for key in accounts if (account := self.hot.get(key)) is not None}
@@ -371,6 +415,7 @@ class Follower:
         ]
         await self._call(self.sink.add_marks, marks)
         self._first_rows |= {mark.account: first_row(mark) for mark in marks}
+        self._claimed.update(accounts)
         return marks
 
     def _next_mark(self) -> int:

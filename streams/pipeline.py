@@ -26,6 +26,7 @@ from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import MS_A_DAY, Refusal, Topic
 from schemas.rows import AccountId, Standard
+from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.core.metrics import FOREVER, Terms
 from streams.failpoints import reach
@@ -52,9 +53,9 @@ class Pipeline:
     """Flushes of one tenure. All but the sink's calls runs on the event loop; those run on `thread`.
 
     `refusals` outlives the tenure; `clock` gives epoch ms; `waiting` tells how many records have yet to be fetched;
-    `send` returns when Kafka has the records; `commit` is told what is durable; `judge` is told of accounts whose rows
-    were written. When the tenure is over the pipeline is dropped with all its state; a write still under way then does
-    no harm, because rows of a later epoch outrank it.
+    `send` returns when Kafka has the records; `commit` is told what is durable; `tell` hears of changes of cases before
+    they are written, `judge` of accounts whose rows were. When the tenure is over the pipeline is dropped with all its
+    state; a write still under way then does no harm, because rows of a later epoch outrank it.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class Pipeline:
         waiting: Callable[[], int],
         send: Callable[[list[Outgoing]], Awaitable[None]],
         commit: Callable[[dict[Partition, int]], Awaitable[None]],
+        tell: "Callable[[Pipeline, Sequence[CaseChange]], Awaitable[None]]",
         judge: "Callable[[Pipeline, Written], Awaitable[None]]",
     ) -> None:
         self.sink, self.tenure, self.clock, self.waiting = sink, tenure, clock, waiting
         self.send, self.commit = send, commit
         self.rows = Follower(
             sink, terms_of, tenure=tenure, standard=standard, as_of=as_of, hot_bytes=hot_bytes, call=self.call,
-            judge=lambda written: judge(self, written),
+            tell=lambda changes: tell(self, changes), judge=lambda written: judge(self, written),
         )  # fmt: skip
         self.counts: Counter[str] = self.rows.counts
         self.seconds: dict[str, float] = self.rows.seconds  # by stage; calls of the sink overlap with decoding

@@ -9,7 +9,19 @@ from typing import Any, Protocol, TypeVar
 
 from schemas.errors import Unavailable
 from schemas.events import Topic
-from schemas.rows import AccountId, Loaded, Mark, Rejected, SelfCheck, Standard, Stored, Wrong
+from schemas.rows import (
+    AccountId,
+    CaseRow,
+    CaseStories,
+    Loaded,
+    Mark,
+    OrderId,
+    Rejected,
+    SelfCheck,
+    Standard,
+    Stored,
+    Wrong,
+)
 from streams.core.metrics import Array, Terms
 from streams.intake import Partition
 
@@ -81,6 +93,18 @@ class Sink(Protocol):
 
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are."""
+
+    def stale_orders(self, accounts: Sequence[AccountId], until_ms: int, reading: int) -> list[OrderId]:
+        """Orders of these accounts whose case rows are not of this reading and of their events before `until_ms`.
+
+        Of no reading that is 0: all that have case rows, or should.
+        """
+
+    def case_stories(self, orders: Sequence[OrderId], until_ms: int) -> CaseStories:
+        """What is stored of these orders that happened before `until_ms`, and their case rows, gone ones too."""
+
+    def add_cases(self, rows: Sequence[CaseRow]) -> None:
+        """Write cases, but not of an account that a later epoch has marked."""
 
     def accounts(self, partitions: int, owned: Iterable[int]) -> dict[AccountId, int | None]:
         """Accounts of these partitions that have events, each with its first day that has a row, by its mark."""

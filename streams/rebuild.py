@@ -13,7 +13,7 @@ from schemas.errors import SellerpulseError
 from schemas.rows import EPOCH_BITS, AccountId, Mark, Standard
 from streams.accounts import first_row
 from streams.core.metrics import Terms
-from streams.following import Follower, Lag, Tenure, Written
+from streams.following import Follower, Lag, Tenure
 from streams.port import Sink
 
 EVERYTHING = 1, frozenset((0,))  # how many partitions there are, and which are meant
@@ -46,7 +46,7 @@ def restate(
         written = max((mark.version & (1 << EPOCH_BITS) - 1 for key in accounts if (mark := marks.get(key))), default=0)
         follower = Follower(
             store, terms_of, tenure=Tenure(0, epoch, *EVERYTHING), standard=standard, as_of=as_of, hot_bytes=0,
-            call=_at_once, judge=_by_nobody, marks_written=written,
+            call=_at_once, tell=_by_nobody, judge=_by_nobody, marks_written=written,
         )  # fmt: skip
         follower.lagging = {key: Lag(True, min(lagging[key], first_row(marks.get(key)))) for key in accounts}
         while follower.lagging:
@@ -78,5 +78,5 @@ async def _at_once(call: Callable[..., T], *args: Any) -> T:
     return call(*args)
 
 
-async def _by_nobody(_: Written) -> None:
-    """Alerts are the workers' and the replays' business."""
+async def _by_nobody(_: Any) -> None:
+    """Alerts are the workers' and the replays' business, and nobody is told of cases anew."""

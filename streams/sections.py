@@ -280,3 +280,11 @@ class Receivers(Section):
     slack: Slack | None = None
     email: Email | None = None
     alertmanager: Alertmanager | None = None
+
+
+class Digest(Section):
+    """Whether each account is sent a digest once a week, and when, in UTC."""
+
+    enabled: bool = False
+    weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
+    hour: Annotated[int, Field(ge=0, le=23)] = 6

@@ -17,10 +17,11 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.errors import ConfigurationError
 from schemas.rows import Standard
+from streams.core.comments import VERSION
 from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.ruletables import Alerts, unknown
-from streams.sections import ClickHouse, Kafka, Metrics, Receivers, Section
+from streams.sections import ClickHouse, Digest, Kafka, Metrics, Receivers, Section
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
@@ -36,10 +37,11 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()
     receivers: Receivers = Receivers()
+    digest: Digest = Digest()
 
     def standard(self, *, judged: bool) -> Standard:
-        """What tells these settings from others, of rows, and if `judged`, of a replay's alerts."""
-        catalogue = repr(([(metric.name, metric.type) for metric in METRICS], snapshot_sql(Terms())))
+        """What tells these settings and word lists from others, of rows, and if `judged`, of a replay's alerts."""
+        catalogue = repr(([(metric.name, metric.type) for metric in METRICS], snapshot_sql(Terms()), VERSION))
         return Standard(
             _hash(catalogue + self.metrics.model_dump_json()), _hash(self.alerts.model_dump_json()) if judged else 0
         )

@@ -27,10 +27,13 @@ class Store(Sink, Protocol):
     """What this needs of a store beside what a pipeline does. Calls block."""
 
     def strays(self) -> list[AccountId]:
-        """Accounts that have rows and no event."""
+        """Accounts that have rows or cases, and no event."""
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
         """These columns of the rows of these accounts from day `first` on."""
+
+    def drop_cases(self, accounts: Sequence[AccountId]) -> None:
+        """Remove all case rows of these accounts."""
 
     def drop_rows(self, versions: Mapping[AccountId, int]) -> None:
         """Of each account remove the rows of that version or a greater one, and those of days after the as-of day."""
@@ -109,6 +112,7 @@ def repair(
         epoch = marks[key].version >> EPOCH_BITS if key in marks else 0
         versions[key] = (epoch << EPOCH_BITS | of.events) + 1
     store.drop_rows(versions)
+    store.drop_cases(list(versions))
     first_days = {key: of.first_day for key, of in stored.items()}
     left = store.rows(list(first_days), 0, ())
     for key, at in zip(left.accounts, np.cumsum([0, *left.sizes]), strict=False):

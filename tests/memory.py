@@ -8,6 +8,7 @@ contract suite (tests/contract) holds both stores to the same behaviour.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import fastavro
@@ -19,17 +20,28 @@ from schemas.codec import Codec, Container
 from schemas.events import MS_A_DAY, TOPICS, Topic, account_key, to_ms
 from schemas.rows import (
     CELLS_SHOWN,
+    EPOCH_BITS,
+    SILENT_MS,
+    USUAL_DAYS,
+    USUAL_EVENTS,
+    USUAL_OF_DAYS,
     AccountId,
     AlertChange,
     AlertRow,
+    CaseClocks,
+    CaseRow,
+    CaseStories,
     Cell,
     DailyRows,
     Loaded,
     Mark,
+    OrderId,
     Rejected,
     SelfCheck,
+    SourceGap,
     Standard,
     Stored,
+    Transition,
     Wrong,
 )
 from streams.accounts import restore
@@ -46,6 +58,14 @@ _FACT: dict[Topic, tuple[str, ...]] = {
     "feedback": ("kind", "rating", "arrived_on_time", "item_as_described", "customer_service"),
     "surveys": ("solved", "order_id"),
 }
+_CASE_PART: dict[Topic, tuple[str, ...]] = {
+    "orders": ("fulfilment", "skus"),
+    "feedback": (
+        "kind", "rating", "comment", "agent", "root_cause", "date_only", "arrived_on_time", "item_as_described",
+        "customer_service",
+    ),
+}  # fmt: skip
+_CASE_COLUMNS = CaseRow._fields[: CaseRow._fields.index("expires_at")]
 _NO_MARK = Mark(("", ""), 0, Standard(0), 0, 0, 0)
 
 
@@ -64,8 +84,10 @@ class MemoryStore:
         self._events: dict[Topic, dict[tuple[str, ...], _Stored]] = {topic: {} for topic in TOPICS}
         self._daily: Table = {}
         self._marks: Table = {}
+        self._cases: Table = {}
         self._alerts: Table = {}
         self._history: Table = {}
+        self._digests: dict[tuple[int, AccountId], bool] = {}
         self._rejected: dict[tuple[Any, ...], Rejected] = {}
         self._misplaced: dict[tuple[str, int, int], int] = {}
         self.self_checks: dict[int, SelfCheck] = {}  # by epoch
@@ -156,8 +178,8 @@ class MemoryStore:
                 del self._daily[key]
 
     def strays(self) -> list[AccountId]:
-        """Accounts that have rows and no event."""
-        return sorted({key[:2] for key in self._daily} - self._of_partitions(1, (0,)).keys())
+        """Accounts that have rows or cases, and no event."""
+        return sorted({key[:2] for key in (*self._daily, *self._cases)} - self._of_partitions(1, (0,)).keys())
 
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
         """These columns of the rows of these accounts from day `first` on, values as `snapshot` gives them."""
@@ -186,6 +208,58 @@ class MemoryStore:
         """Write how far accounts' rows are."""
         for mark in marks:
             _put(self._marks, mark.account, mark.version, mark)
+
+    # --- cases -------------------------------------------------------------------------------------------
+
+    def stale_orders(self, accounts: Sequence[AccountId], until_ms: int, reading: int) -> list[OrderId]:
+        """Orders whose case rows are not of this reading and of their events before `until_ms`."""
+        told, low = dict[OrderId, int](), set[OrderId]()
+        for topic in ("orders", "feedback"):
+            for (*order, _), (rank, event) in self._events[topic].items():
+                if event["event_time"] < until_ms:
+                    key = (order[0], order[1], order[2])
+                    told[key] = (told.get(key, 0) + rank) % (1 << 64)
+                    if event["kind"] == "SUBMITTED" and topic == "feedback" and event["rating"] <= 3:
+                        low.add(key)
+        rows: dict[OrderId, list[CaseRow]] = {}
+        for _, row in self._cases.values():
+            rows.setdefault(row.order, []).append(row)
+        return sorted(
+            key
+            for key in low | rows.keys()
+            if key[:2] in accounts
+            and {(row.checksum, row.reading) for row in rows.get(key, ())} != {(told.get(key, 0), reading)}
+        )
+
+    def case_stories(self, orders: Sequence[OrderId], until_ms: int) -> CaseStories:
+        """What is stored of these orders that happened before `until_ms`, and their case rows, gone ones too."""
+        found: dict[Topic, list[tuple[Any, ...]]] = {"orders": [], "feedback": []}
+        for topic, rows in found.items():
+            for (*order, event_id), (rank, event) in self._events[topic].items():
+                if tuple(order) in orders and event["event_time"] < until_ms:
+                    part = (event[name] for name in _CASE_PART[topic])
+                    rows.append((*order, event["event_time"], event_id, rank, *part))
+        return CaseStories(
+            found["orders"], found["feedback"], [row for _, row in self._cases.values() if row.order in orders]
+        )
+
+    def add_cases(self, rows: Sequence[CaseRow]) -> None:
+        """Write cases, but not of an account that a later epoch has marked."""
+        for row in rows:
+            _, mark = self._marks.get((row.seller_id, row.marketplace_id), (0, _NO_MARK))
+            if mark.version >> EPOCH_BITS <= row.version >> EPOCH_BITS:
+                _put(self._cases, (*row.order, row.feedback_event_id), row.version, row)
+
+    def cases(self, accounts: Sequence[AccountId]) -> list[CaseRow]:
+        """The cases of these accounts as their events tell them."""
+        return [row for row in _standing(self._cases, accounts) if not row.gone]
+
+    def drop_cases(self, accounts: Sequence[AccountId]) -> None:
+        """Remove all case rows of these accounts."""
+        for key in [key for key in self._cases if key[:2] in accounts]:
+            del self._cases[key]
+
+    # --- accounts ----------------------------------------------------------------------------------------
 
     def accounts(self, partitions: int = 1, owned: Iterable[int] = (0,)) -> dict[AccountId, int | None]:
         """The accounts of these partitions, of so many, that have events, each with its first day that has a row."""
@@ -223,7 +297,7 @@ class MemoryStore:
         found: dict[AccountId, list[_Stored]] = {}
         for stored in self._events.values():
             for one in stored.values():
-                if (murmur2(account_key(one.event)) & 0x7FFFFFFF) % partitions in mine:
+                if _hash(one.event["seller_id"], one.event["marketplace_id"]) % partitions in mine:
                     found.setdefault((one.event["seller_id"], one.event["marketplace_id"]), []).append(one)
         return found
 
@@ -279,6 +353,71 @@ class MemoryStore:
         """Every change of the alerts of these accounts."""
         return _standing(self._history, accounts)
 
+    # --- clocks ------------------------------------------------------------------------------------------
+
+    def firing(self, rules: Iterable[str], partitions: int = 1, owned: Iterable[int] = (0,)) -> list[AlertRow]:
+        """Alerts of these rules on accounts of these partitions that are firing."""
+        wanted, mine = set(rules), set(owned)
+        return [
+            alert
+            for alert in self.alerts(None, True)
+            if alert.rule in wanted and _hash(alert.seller_id, alert.marketplace_id) % partitions in mine
+        ]
+
+    def open_cases(self, partitions: int, owned: Iterable[int], now: int) -> list[CaseClocks]:
+        """Cases of accounts of these partitions that are open at `now`."""
+        mine = [account for account in {case[:2] for case in self._cases} if _hash(*account) % partitions in {*owned}]
+        return [case for case in self.case_clocks(mine) if case.closed_at is None or case.closed_at > now]
+
+    def case_clocks(self, accounts: Sequence[AccountId]) -> list[CaseClocks]:
+        """All cases of these accounts, as far as rules go."""
+        return [
+            CaseClocks(
+                case.order[:2], case.order_id, case.feedback_event_id, case.rating, case.opened_at,
+                case.expires_at if case.closed_at is None else case.closed_at, case.respond_target_at,
+                case.respond_by, case.remove_by, case.first_action_at, case.follow_up_at,
+                [(step.status, step.at) for step in case.transitions],
+            )
+            for case in self.cases(accounts)
+        ]  # fmt: skip
+
+    def undigested(self, day: int, partitions: int, owned: Iterable[int]) -> dict[AccountId, bool]:
+        """Accounts of these partitions whose digest of that day is not all done, and whether it is on its topic."""
+        mine = set(owned)
+        return {
+            key: (day, key) in self._digests
+            for key, (_, mark) in sorted(self._marks.items())
+            if mark.first_day <= mark.as_of and mark.as_of >= day and _hash(*key) % partitions in mine
+            and not self._digests.get((day, key), False)
+        }  # fmt: skip
+
+    def add_digests(self, day: int, told: Mapping[AccountId, bool]) -> None:
+        """The digests of that day are on their topic; whether receivers have them as well."""
+        for key, is_told in told.items():
+            self._digests[day, key] = is_told or self._digests.get((day, key), False)
+
+    def quiet(self, partitions: int, owned: Iterable[int], now: int) -> list[AccountId]:
+        """Accounts of these partitions with a source that has fallen silent; whoever else is asked in vain."""
+        return [*self._of_partitions(partitions, owned)]
+
+    def source_gaps(self, accounts: Sequence[AccountId], now: int) -> list[SourceGap]:
+        """Each time that a source of these accounts was silent."""
+        times: dict[tuple[AccountId, str], list[int]] = {}
+        for account, events in self._of_partitions(1, (0,)).items():
+            for _, event in events:
+                if account in accounts and event["event_time"] <= now:
+                    times.setdefault((account, event["source"]), []).append(event["event_time"])
+        found = []
+        for (account, source), each in sorted(times.items()):
+            each.sort()
+            days = Counter(time // MS_A_DAY for time in each)
+            for last, after in pairwise([*each, now + 1]):
+                before = range(last // MS_A_DAY - USUAL_OF_DAYS, last // MS_A_DAY)
+                is_busy = sum(days[day] >= USUAL_EVENTS for day in before) >= USUAL_DAYS
+                if after - last > SILENT_MS and is_busy:
+                    found.append(SourceGap(account, source, last, after if after <= now else None))
+        return found
+
     def close(self) -> None:
         """There is nothing to let go of."""
 
@@ -298,6 +437,33 @@ class MemoryStore:
                 rows.append(row | {m.name: _SHOWN[m.type](columns[m.name][i]) for m in METRICS})
         return rows
 
+    def feedback_cases(self) -> list[Event]:
+        """The rows of `feedback_cases`, times as epoch ms."""
+        return [
+            {name: getattr(case, name) for name in _CASE_COLUMNS}
+            | ({"status": "expired", "closed_at": case.expires_at} if self._is_expired(case) else {})
+            for case in self._all_cases()
+        ]
+
+    def case_history(self) -> list[Event]:
+        """The rows of `case_history`, times as epoch ms."""
+        return [
+            {name: getattr(case, name) for name in _CASE_COLUMNS[:4]} | step._asdict()
+            for case in self._all_cases()
+            for step in sorted(
+                [*case.transitions, Transition("expired", case.expires_at or 0, "", None)][
+                    : len(case.transitions) + self._is_expired(case)
+                ],
+                key=lambda step: (step.at, step.status),
+            )
+        ]
+
+    def _all_cases(self) -> list[CaseRow]:
+        return [row for _, (_, row) in sorted(self._cases.items(), key=lambda item: item[0]) if not row.gone]
+
+    def _is_expired(self, case: CaseRow) -> bool:
+        return case.expires_at is not None and case.expires_at <= ((self._as_of or 0) + 1) * MS_A_DAY
+
     def rejected_events(self) -> list[Event]:
         """The rows of `rejected_events`; coordinates that do not apply are None."""
         coordinates = ("partition", "offset", "file", "line")
@@ -312,6 +478,11 @@ class MemoryStore:
     def misplaced(self) -> dict[tuple[str, int, int], int]:
         """How many records were misplaced, by topic, partition and last offset of their batch."""
         return dict(self._misplaced)
+
+
+def _hash(seller: str, marketplace: str) -> int:
+    key = account_key({"seller_id": seller, "marketplace_id": marketplace})
+    return int(murmur2(key) & 0x7FFFFFFF)
 
 
 def _cells(day: str, stored: Event | None, right: Event | None) -> list[Cell]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schemas.errors import SellerpulseError
-from streams.commands import ruling
+from streams.commands import backtest, digest, ruling
 from streams.commands.cli import configured, moment
 from streams.commands.silencing import NEEDED, ack, silence
 from streams.commands.sql import COUNT, OUTPUTS, count, formatted, opened, show
@@ -192,7 +192,5 @@ def history(settings: "Settings", globs: dict[str, str], since: int | None, limi
         store.close()
 
 
-command.add_command(ack)
-command.add_command(silence)
-command.add_command(ruling.check)
-command.add_command(ruling.test)
+for each in (ack, silence, ruling.check, ruling.test, backtest.command, digest.command):
+    command.add_command(each)

@@ -13,6 +13,7 @@ import numpy as np
 
 from schemas.rows import AccountId
 from streams.core.metrics import (
+    COUNTER_INDEX,
     COUNTERS,
     FOREVER,
     MONDAY,
@@ -131,6 +132,7 @@ class Account:
         self._spreads = _spread(terms)
         self._calendar = Calendar()
         self._changed: dict[tuple[bool, str], Points] = {}
+        self._replaced: frozenset[str] = frozenset()  # orders and conversations of which an event gave way to another
         self.first_day = FOREVER  # of the account's first event
         self._latest: dict[int, int] = {}  # day -> greatest event_time on it
         self._touched: int | None = None
@@ -158,6 +160,7 @@ class Account:
             self.count += 1
             self._meet(fact.time_ms)
         else:
+            self._replaced |= {subject}
             self._remember_times()
         return True
 
@@ -208,6 +211,20 @@ class Account:
     def _steps_of(self, is_conversation: bool, subject: str) -> Points:
         return points(self.says(is_conversation, subject), self._spreads)
 
+    def badly_rated(self) -> list[str]:
+        """The orders whose stories changed since `restate` was last called, and whose rating is, or may have been, one
+        of 3 stars or fewer."""
+        feedback = self.stories[FeedbackFact]
+        return [
+            order
+            for is_conversation, order in self._changed
+            if not is_conversation
+            and (
+                order in self._replaced
+                or any(fact.rating is not None and fact.rating <= 3 for fact in feedback.get(order, {}).values())
+            )
+        ]
+
     def restate(self, as_of: int) -> int | None:
         """Bring the calendar up to date with the stories and the as-of day.
 
@@ -221,6 +238,7 @@ class Account:
             if is_conversation:
                 self._weeks = None
         self._changed.clear()
+        self._replaced = frozenset()
         if as_of > calendar.as_of:
             self._touch(calendar.as_of + 1)
             calendar.move(as_of)
@@ -229,6 +247,11 @@ class Account:
             self._touched = touched
             return None
         return touched
+
+    def step(self, day: int, counter: str) -> int:
+        """By how much a counter changes on a day, past or to come, as far as the stories tell when it was restated."""
+        of_day = self._calendar.steps.get(day)
+        return 0 if of_day is None else of_day[COUNTER_INDEX[counter]]
 
     # --- rows --------------------------------------------------------------------------------------------
 

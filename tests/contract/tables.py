@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.codec import Codec
 from schemas.events import Topic
-from schemas.rows import SelfCheck
+from schemas.rows import CaseRow, SelfCheck
 from sink.store import Store
 from streams.core.metrics import METRICS
 
@@ -27,6 +27,10 @@ class Tables(Protocol):
     def events(self, topic: Topic) -> list[Row]: ...
 
     def seller_daily(self) -> list[Row]: ...
+
+    def feedback_cases(self) -> list[Row]: ...
+
+    def case_history(self) -> list[Row]: ...
 
     def rejected_events(self) -> list[Row]: ...
 
@@ -61,6 +65,18 @@ class ClickHouseTables:
         return self._rows(
             names, f"SELECT {', '.join(shown)} FROM seller_daily AS d ORDER BY seller_id, marketplace_id, d.day"
         )
+
+    def feedback_cases(self) -> list[Row]:
+        names = [*CaseRow._fields[: CaseRow._fields.index("expires_at")]]
+        shown = [f"toUnixTimestamp64Milli({name})" if name.endswith(("_at", "_by")) else name for name in names]
+        order = "seller_id, marketplace_id, order_id, feedback_event_id"
+        return self._rows(names, f"SELECT {', '.join(shown)} FROM feedback_cases ORDER BY {order}")
+
+    def case_history(self) -> list[Row]:
+        names = ["seller_id", "marketplace_id", "order_id", "feedback_event_id", "status", "at", "event_id", "agent"]
+        shown = [f"toUnixTimestamp64Milli({name})" if name == "at" else name for name in names]
+        order = "seller_id, marketplace_id, order_id, feedback_event_id, h.at, status"
+        return self._rows(names, f"SELECT {', '.join(shown)} FROM case_history AS h ORDER BY {order}")
 
     def rejected_events(self) -> list[Row]:
         names = ["topic", "partition", "offset", "file", "line", "reason", "time"]

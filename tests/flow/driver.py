@@ -9,7 +9,7 @@ import asyncio
 import json
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
@@ -22,6 +22,7 @@ from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic, account_key
 from schemas.rows import Standard
 from sink.connect import connect
 from streams.alerter import TOPIC, Alerter
+from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.core.metrics import Terms
 from streams.core.rules import Rule
@@ -174,10 +175,11 @@ class Worker:
             world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=world.standard,
             as_of=world.store.as_of(), hot_bytes=world.hot_bytes, refusals=world.refusals, thread=self.thread,
             clock=lambda: world.now_ms, waiting=lambda: world.waiting, send=self._send, commit=self._commit,
-            judge=self._judge,
+            tell=self._tell, judge=self._judge,
         )  # fmt: skip
-        nobody = Outbox([], partial(connect, "nowhere"))
-        self.alerter = Alerter(world.rules, nobody) if world.rules and world.is_live else Historian(world.rules)
+        outbox = Outbox((), lambda: cast("Any", world.store))  # nobody is told, so nobody asks
+        is_live = world.rules and world.is_live
+        self.alerter = Alerter(world.rules, (), outbox, None) if is_live else Historian(world.rules, ())
         self.sampler = Sampler(world.store, lambda _: world.terms, STANDARD, tenure.epoch, self.pipeline.call)
         self.reads = {at: offset for at, offset in world.log.committed.items() if at[1] in tenure.owned}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -263,6 +265,10 @@ class Worker:
         if self.pipeline.tenure.generation == self.world.generation:  # others are fenced by the group
             self.world.log.committed |= offsets
 
+    async def _tell(self, pipeline: Pipeline, changes: Sequence[CaseChange]) -> None:
+        await asyncio.sleep(0)
+        self.world.told += changes
+
     async def _judge(self, pipeline: Pipeline, written: Written) -> None:
         if self.world.rules:
             await self.alerter.judge(pipeline, self.world.store, written)
@@ -294,6 +300,7 @@ class World:
         self.workers: list[Worker] = []
         self.sleepers: list[Worker] = []
         self.events: list[dict[str, Any]] = []  # produced so far
+        self.told: list[CaseChange] = []  # of cases
         self.rubbish: list[tuple[str, int, int]] = []  # where it was put
 
     @property

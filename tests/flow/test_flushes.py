@@ -162,7 +162,16 @@ def test_far_from_the_head_events_are_made_durable_and_rows_are_computed_when_it
         assert committed(world) == NEAR_EVENTS
         worker.flush()
         await worker.steps()
-        assert worker.thread.names[2:] == ["sizes", "stored", "marks", "recompute", "alerts", "add_marks"]
+        assert worker.thread.names[2:] == [
+            "sizes",
+            "stored",
+            "marks",
+            "recompute",
+            "add_marks",
+            "stale_orders",
+            "alerts",
+            "add_marks",
+        ]
         assert list(worker.pipeline.rows.hot) == []
         same(world.store.seller_daily(), seller_daily(world.events, DAY))
 

@@ -21,6 +21,7 @@ from streams.core.metrics import Terms
 from streams.pipeline import FAR_EVENTS
 from tests.flow.driver import CODEC, STANDARD, World, play, settle
 from tests.reference import ReferenceSettings, seller_daily
+from tests.reference_cases import case_history, feedback_cases
 from tests.unit.test_guarantee import FEEDBACK, ORDERS, START, SURVEYS, same
 
 Event = dict[str, Any]
@@ -76,6 +77,11 @@ def test_a_few_events_are_enough_for_trouble(seed: int) -> None:
 def _simple(chance: random.Random) -> Event:
     known = {"source": "test", "marketplace_id": "M", "event_time": START + chance.randrange(6) * MS_A_DAY}
     known |= {"event_id": chance.choice("12"), "seller_id": chance.choice(["S1", "S2"])}
+    if chance.random() < 0.3:
+        known |= {"topic": "feedback", "order_id": "o1", "kind": chance.choice(["SUBMITTED"] * 3 + ["RESPONDED"])}
+        known |= {"rating": chance.choice([1, 2, 3, 5]), "date_only": False}
+        nothing = ("comment", "agent", "amount", "currency", "root_cause")
+        return known | dict.fromkeys((*nothing, "arrived_on_time", "item_as_described", "customer_service"))
     if chance.random() < 0.7:
         known |= {"topic": "orders", "order_id": "o1", "kind": chance.choice(["PLACED", "SHIPPED"])}
         return known | {"fulfilment": None, "deliver_by": None, "skus": []}
@@ -190,6 +196,8 @@ def check(world: World, day: int) -> None:
     stand = standing(world.events)
     assert world.store.as_of() == day
     same(world.store.seller_daily(), seller_daily(stand, day, REFERENCE))
+    assert world.store.feedback_cases() == feedback_cases(stand, day)
+    assert world.store.case_history() == case_history(stand, day)
     assert world.store.behind(day, STANDARD) == {}
     for topic in TOPICS:
         stored = [{"topic": topic} | event for event in world.store.events(topic)]

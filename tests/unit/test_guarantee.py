@@ -37,7 +37,7 @@ ORDERS = st.fixed_dictionaries(
         "kind": st.sampled_from(sorted(ORDER_KINDS)) | st.sampled_from(["PLACED", "SHIPPED", "DELIVERED"]),
         "fulfilment": st.sampled_from([None, None, "SELLER", "MARKETPLACE", "OTHER"]),
         "deliver_by": st.none() | MOMENTS,
-        "skus": st.just([]),
+        "skus": st.sampled_from([[], [], ["a"], ["b", "a", "b"]]),
     }
 )
 ANSWER = st.sampled_from([None, True, False])
@@ -51,9 +51,12 @@ FEEDBACK = st.fixed_dictionaries(
         "arrived_on_time": ANSWER,
         "item_as_described": ANSWER,
         "customer_service": ANSWER,
-        "date_only": st.just(False),
+        "date_only": st.sampled_from([False, False, True]),
+        "comment": st.sampled_from([None, "", "Call [phone]!", "é"]),
+        "agent": st.sampled_from([None, "Ana", "Bo"]),
+        "root_cause": st.sampled_from([None, None, "late"]),
     }
-    | dict.fromkeys(("comment", "agent", "amount", "currency", "root_cause"), st.none())
+    | dict.fromkeys(("amount", "currency"), st.none())
 )
 SURVEYS = st.fixed_dictionaries(
     COMMON
