@@ -39,6 +39,7 @@ COMMANDS = {
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "List alerts.",
+    "cases": "Bad ratings: what to do about them, by when, and what was done.",
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",
