@@ -184,7 +184,8 @@ def test_cases_that_somebody_changed_are_named_and_mended_and_old_databases_get_
     store = connect(str(year / "db"))
     store.client.command(
         "INSERT INTO stored_cases SELECT * REPLACE ('nobody' AS agent, version + 1 AS version) "
-        f"FROM stored_cases FINAL WHERE feedback_event_id = '{one['feedback_event_id']}' AND order_id = '{one['order_id']}'"
+        f"FROM stored_cases FINAL WHERE order_id = '{one['order_id']}' "
+        f"AND feedback_event_id = '{one['feedback_event_id']}'"
     )
     store.close()
     found = run(year, "verify", "--db", "db")
