@@ -4,6 +4,7 @@ Place in the flow: read by `settings`. Knows neither files nor environment; a va
 that may be a secret.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ Lag = Annotated[int, Field(ge=0, le=3_650)]
 Score = Annotated[float, Field(ge=0, le=10)]
 Reward = Annotated[int, Field(ge=0, le=1_000_000)]
 Penalty = Annotated[int, Field(ge=-1_000_000, le=0)]
+Money = Annotated[float, Field(ge=0, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=300)]
 
 
@@ -205,6 +207,17 @@ class Metrics(Section):
     def terms_of(self, marketplace_id: str) -> Terms:
         """How this marketplace judges."""
         return self._terms.get(marketplace_id) or self._terms[None]
+
+
+class Cases(Section):
+    """What an agent may give back by himself, in whatever currency, and what of it differs by root cause."""
+
+    refund_limit: Money = 10.0
+    refund_limits: dict[Text, Money] = {}
+
+    def limit_of(self, causes: Iterable[str]) -> float:
+        """Of a case with these root causes: the greatest."""
+        return max((self.refund_limits.get(cause, self.refund_limit) for cause in causes), default=self.refund_limit)
 
 
 class Webhook(Section):

@@ -21,7 +21,7 @@ from streams.core.comments import VERSION
 from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.ruletables import Alerts, unknown
-from streams.sections import ClickHouse, Digest, Kafka, Metrics, Receivers, Section
+from streams.sections import Cases, ClickHouse, Digest, Kafka, Metrics, Receivers, Section
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
@@ -36,6 +36,7 @@ class Settings(Section):
     clickhouse: ClickHouse = ClickHouse()
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()
+    cases: Cases = Cases()
     receivers: Receivers = Receivers()
     digest: Digest = Digest()
 
