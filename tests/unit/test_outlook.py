@@ -1,6 +1,6 @@
 """The outlook held against what it speaks of: days that pass, and events that are really fed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
@@ -10,12 +10,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from schemas.codec import digest_of
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId
 from streams.core.calendar import Account, snapshot_columns
 from streams.core.metrics import Array, Terms, snapshot
 from streams.core.outlook import (
     REMOVABLE_DAYS,
+    Course,
     breaches,
     course,
     open_ratings,
@@ -25,10 +26,12 @@ from streams.core.outlook import (
     still_to_rate,
 )
 from streams.core.remedies import GOOD_FOR, counts_until, fewest, remedies
-from streams.core.rules import DEFAULT_RULES, NUMERIC, QUIET, Condition, Level, Rule, judge
-from tests.fold import add, fold, rows_of
+from streams.core.rules import DEFAULT_RULES, NUMERIC, Condition, Level, Rule, judge
+from streams.core.stories import AnyFact, fact_of
+from tests.fold import CODEC, fold, rows_of
 from tests.unit.test_guarantee import EVENTS, TERMS
 
+Taken = tuple[str, AnyFact]  # an event as an account takes it: its subject, and what it says
 DAY = 19_000  # a Saturday
 KEY = ("S", "M")
 # The default rules, about accounts of a few orders.
@@ -75,22 +78,27 @@ ONE_TALK = st.tuples(st.integers(50, 105), st.booleans())
 
 
 @st.composite
-def sellers(draw: st.DrawFn) -> list[dict[str, Any]]:
+def sellers(draw: st.DrawFn) -> list[Taken]:
     """Events of one account: orders and conversations of 105 days, some of the events after day 100."""
-    orders = draw(st.lists(ONE_ORDER, min_size=1, max_size=40))
-    talks = draw(st.lists(ONE_TALK, max_size=20))
-    made = [e for i, (day, *of) in enumerate(orders) for e in order(f"o{i}", DAY + day, *of)]
-    return made + [e for i, (day, solved) in enumerate(talks) for e in conversation(f"c{i}", DAY + day, solved)]
+    orders = draw(st.lists(ONE_ORDER, min_size=8, max_size=40))
+    talks = draw(st.lists(ONE_TALK, min_size=4, max_size=20))
+    made = [e for i, (day, stars, then, by) in enumerate(orders) for e in order(f"o{i}", DAY + day, stars, then, by)]
+    made += [e for i, (day, solved) in enumerate(talks) for e in conversation(f"c{i}", DAY + day, solved)]
+    return [taken(one) for one in made]
 
 
-def fed(events: Sequence[dict[str, Any]], as_of: int, terms: Terms) -> Account:
+def fed(events: Iterable[dict[str, Any] | Taken], as_of: int, terms: Terms) -> Account:
     """The account of these events, restated."""
-    accounts: dict[AccountId, Account] = {}
+    account = Account(KEY, terms)
     for one in events:
-        add(accounts, one, terms)
-    (account,) = accounts.values()
+        account.add(*(one if isinstance(one, tuple) else taken(one)))
     account.restate(as_of)
     return account
+
+
+def taken(one: dict[str, Any]) -> Taken:
+    """An event as an account takes it."""
+    return fact_of(one["topic"], one, digest_of(CODEC.payload(one["topic"], one)))
 
 
 def row_of(account: Account, day: int) -> dict[str, Array]:
@@ -135,14 +143,17 @@ def test_the_calendar_run_forward_is_what_the_days_bring_if_nothing_else_happens
     events = [one for one in events if one["seller_id"] == "S1"]
     assume(events)
     as_of = max(min(one["event_time"] for one in events) // MS_A_DAY, DAY + first)
-    account = fed(events, as_of, terms)
+    account = Account((events[0]["seller_id"], events[0]["marketplace_id"]), terms)
+    for one in events:
+        account.add(*taken(one))
+    account.restate(as_of)
     course(account, as_of)
-    assert [row for row in rows_of([account], terms, as_of)][ahead] == fold([events], as_of + ahead, terms)[-1]
+    assert rows_of([account], terms, as_of)[ahead] == fold([events], as_of + ahead, terms)[-1]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(events=sellers(), cs_minimum=st.integers(1, 12))
-def test_breaches_begin_and_end_on_the_days_whose_rows_say_so(events: list[dict[str, Any]], cs_minimum: int) -> None:
+def test_breaches_begin_and_end_on_the_days_whose_rows_say_so(events: list[Taken], cs_minimum: int) -> None:
     terms, as_of = Terms(cs_min_responses=cs_minimum), DAY + 100
     found = breaches(RULES, course(fed(events, as_of, terms), as_of))
     passing = fed(events, as_of, terms)
@@ -156,7 +167,7 @@ def test_breaches_begin_and_end_on_the_days_whose_rows_say_so(events: list[dict[
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(events=sellers())
-def test_nothing_changes_from_the_day_on_that_is_told(events: list[dict[str, Any]]) -> None:
+def test_nothing_changes_from_the_day_on_that_is_told(events: list[Taken]) -> None:
     terms, as_of = Terms(), DAY + 100
     account = fed(events, as_of, terms)
     from_day = quiet_from(course(account, as_of))
@@ -170,10 +181,10 @@ def test_nothing_changes_from_the_day_on_that_is_told(events: list[dict[str, Any
 # --- events that are fed -------------------------------------------------------------------------------------
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(events=sellers(), ahead=st.integers(0, 20), cs_minimum=st.integers(1, 12), lag=st.sampled_from([0, 0, 3]))
 def test_so_many_events_really_fed_end_the_breach_and_one_less_does_not(
-    events: list[dict[str, Any]], ahead: int, cs_minimum: int, lag: int
+    events: list[Taken], ahead: int, cs_minimum: int, lag: int
 ) -> None:
     terms, as_of = Terms(cs_min_responses=cs_minimum, odr_lag_days=lag), DAY + 100
     on = as_of + ahead
@@ -188,5 +199,124 @@ def test_so_many_events_really_fed_end_the_breach_and_one_less_does_not(
             for days in ([until], range(as_of, until + 1), [as_of]):
                 if days == [as_of] and "cs_" in rule.name and until != as_of:
                     continue  # of an earlier Monday the score may stand
-                assert rule.name not in in_breach([rule], fed(events + more(rule, n, days), on, terms), on)
-                assert rule.name in in_breach([rule], fed(events + more(rule, n - 1, days), on, terms), on)
+                good = more(rule, n, days)
+                of_one = len(good) // n
+                account = fed([*events, *good[:-of_one]], on, terms)
+                assert rule.name in in_breach([rule], account, on)
+                for last in good[-of_one:]:
+                    account.add(*taken(last))
+                account.restate(on)
+                assert rule.name not in in_breach([rule], account, on)
+
+
+def test_more_than_the_first_numbers_tried_are_found_to_the_last_one() -> None:
+    events = [e for i in range(900) for e in order(f"o{i}", DAY + 80, 1, "DELIVERED", 20)]
+    as_of, terms = DAY + 100, Terms()
+    ahead_of = course(fed(events, as_of, terms), as_of)
+    # 900 bad of 18,000 are 5 %; one defect in less than a hundred; -500 and 0 points for each against 100.
+    wanted = {"negative_rate": 17_100, "order_defect_rate": 89_101, "buy_box_points_negative": 4_500}
+    assert {r.rule: r.today for r in remedies(DEFAULT_RULES, ahead_of, as_of)}.items() >= wanted.items()
+
+
+def test_what_nothing_ends_is_told_so() -> None:
+    as_of, terms = DAY + 100, Terms()
+    account = fed([*order("o", DAY + 90, 1, "DELIVERED", 20), *order("p", DAY + 90, 5, "", 20)], as_of, terms)
+    rules = [
+        Rule("beyond reach", (Condition("average_stars_90d"),), "<=", (Level(5.0, "warning"),)),
+        Rule("a count of bad things", (Condition("negative_90d"),), ">", (Level(0, "warning"),)),
+        Rule("made worse by it", (Condition("orders_90d"),), ">", (Level(1, "warning"),)),
+        Rule("never sold", (Condition("cs_responses"),), "<", (Level(1, "warning"),)),
+    ]
+    told = {
+        remedy.rule: (remedy.good, remedy.today, remedy.by)
+        for remedy in remedies(rules, course(account, as_of), as_of + 7)
+    }
+    assert told == {
+        "beyond reach": ("5-star ratings", None, None),
+        "a count of bad things": ("", None, None),
+        "made worse by it": ("orders placed", None, None),
+        "never sold": ("solved conversations", None, 1),  # Monday's count is closed, the next one's is not
+    }
+
+
+def test_what_is_good_for_a_metric_is_known_of_every_metric_of_a_rule() -> None:
+    assert set(GOOD_FOR) <= set(NUMERIC)
+    assert {rule.subject for rule in DEFAULT_RULES} <= set(GOOD_FOR)
+
+
+# --- ratings: those that may come, and those that may go --------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(events=sellers(), days=st.integers(0, 30))
+def test_a_rating_removed_is_an_event_that_removes_it(events: list[Taken], days: int) -> None:
+    terms, as_of = Terms(cs_min_responses=3), DAY + 100
+    account = fed(events, as_of, terms)
+    before = course(fed(events, as_of, terms), as_of)
+    ratings = open_ratings(account, as_of)
+    found = removals(account, before, RULES, ratings, days)
+    assert sorted(of.rating.event_id + of.order_id for of in found) == sorted(r.event_id + o for o, r in ratings)
+    severities = []
+    for of in found:
+        gone = event("feedback", of.order_id, as_of, kind="REMOVED") | {"event_time": (as_of + 1) * MS_A_DAY - 1}
+        really = fed([*events, gone], as_of, terms)
+        account = fed(events, as_of, terms)
+        account.add(of.order_id, removal(as_of))
+        account.restate(as_of)
+        assert rows_of([account], terms) == rows_of([really], terms)
+        now, then = row_of(fed(events, as_of, terms), as_of), row_of(really, as_of)
+        assert of.ends == tuple(
+            rule.name for rule in RULES
+            if rule.name in in_breach(RULES, fed(events, as_of, terms), as_of) - in_breach(RULES, really, as_of)
+        )  # fmt: skip
+        for name, (value, without) in of.moves.items():
+            np.testing.assert_equal((value, without), (float(now[name][0]), float(then[name][0])))
+        (severe, points), (severe_then, points_then) = (_summed(of, days) for of in (before, course(really, as_of)))
+        assert of.spares == tuple(severe - severe_then)
+        assert of.points == points_then - points
+        severities.append((of.spares, of.points))
+    assert severities == sorted(severities, reverse=True)
+
+
+def _summed(course: Course, days: int) -> tuple[Array, int]:
+    """Days in breach by severity, and points, over all rules and days."""
+    columns = {name: column[course.today :][: days + 1] for name, column in course.columns.items()}
+    verdicts = judge(RULES, columns, np.full(days + 1, KEY[1], dtype=object)).values()
+    severe = np.array([sum(int((of.severity == s).sum()) for of in verdicts) for s in (2, 1, 0)])
+    return severe, int(columns["buy_box_points_90d"].sum())
+
+
+@pytest.mark.parametrize(
+    "kinds, standing",
+    [
+        (["SUBMITTED"], True),
+        (["SUBMITTED", "REMOVED"], False),
+        (["SUBMITTED", "STRUCK"], False),
+        (["SUBMITTED", "RESPONDED", "REMOVAL_REQUESTED"], True),
+        (["SUBMITTED", "REMOVED", "SUBMITTED"], True),
+    ],
+)
+def test_a_rating_is_open_while_it_stands(kinds: list[str], standing: bool) -> None:
+    as_of = DAY + 50
+    events = [event("feedback", "o", DAY + i, kind=kind, rating=1) for i, kind in enumerate(kinds)]
+    assert [o for o, _ in open_ratings(fed(events, as_of, Terms()), as_of)] == ["o"] * standing
+
+
+def test_a_rating_is_open_for_sixty_days_if_it_is_of_one_or_two_stars() -> None:
+    events = [event("feedback", f"o{stars}", DAY, kind="SUBMITTED", rating=stars) for stars in range(1, 6)]
+    account = fed(events, DAY + 500, Terms())
+    assert [order for order, _ in open_ratings(account, DAY + REMOVABLE_DAYS - 1)] == ["o1", "o2"]
+    assert open_ratings(account, DAY + REMOVABLE_DAYS) == open_ratings(account, DAY - 1) == []
+
+
+def test_an_order_can_be_rated_for_ninety_days_and_once() -> None:
+    events = [event("orders", f"o{day}", DAY + day, kind="PLACED") for day in (0, 1, 50)]
+    events += [event("orders", "shipped alone", DAY + 40, kind="SHIPPED")]
+    events += [event("orders", "rated", DAY + 40, kind="PLACED")]
+    events += [
+        event("feedback", "rated", DAY + day, kind=kind, rating=5) for day, kind in ((60, "SUBMITTED"), (70, "REMOVED"))
+    ]
+    account = fed(events, DAY + 100, Terms())
+    assert still_to_rate(account, DAY + 89) == {DAY + 89: 1, DAY + 90: 1, DAY + 139: 1}
+    assert still_to_rate(account, DAY + 90) == {DAY + 90: 1, DAY + 139: 1}
+    assert still_to_rate(account, DAY + 45) == {DAY + 89: 1, DAY + 90: 1, DAY + 129: 1}  # "rated" is not yet
