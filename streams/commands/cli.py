@@ -39,6 +39,7 @@ COMMANDS = {
     "topics": "Create the Kafka topics, or check them.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "List alerts.",
+    "outlook": "An account's coming days, and what would end a breach.",
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",

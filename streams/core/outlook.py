@@ -16,6 +16,7 @@ from streams.core.metrics import Array, Columns, Terms, snapshot
 from streams.core.rules import QUIET, SEVERITIES, Rule, Verdicts, history, judge
 from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact
 
+DAYS_AHEAD = 365
 RATEABLE_DAYS = 90  # a buyer rates an order that was placed less than so many days ago
 REMOVABLE_DAYS = 60  # and takes a rating back until so many days after it
 _AT_ONCE = 50  # removals
@@ -37,11 +38,11 @@ class Course(NamedTuple):
 
 
 def course(account: Account, as_of: int) -> Course:
-    """What was, and what will be if nothing else happens, until a year after the longest window has passed.
+    """What was, and what will be if nothing else happens, for `DAYS_AHEAD` and the longest window more.
 
     Moves the account itself on. Events that are stored already and happen after `as_of` are part of what will be.
     """
-    account.restate(as_of + account.terms.long_days + 365)
+    account.restate(as_of + DAYS_AHEAD + account.terms.long_days)
     rows = account.rows(account.first_day)
     assert rows is not None, "the account has a row as of a day, so as of a later one"
     return Course(rows, _metrics([rows], account.terms), as_of - rows.first, account.terms)
@@ -75,10 +76,11 @@ def end_of(day: int) -> int:
 class Breach(NamedTuple):
     """A rule that is in breach from the row of day `begins` on, and no more in that of `ends`, None if never.
 
-    Severity, value and threshold are those of today, or of the day it begins.
+    The rest is of today's row, or of the day it begins: of several metrics of a rule, the one that it is judged by.
     """
 
     rule: str
+    metric: str
     severity: str
     value: float
     threshold: float
@@ -89,21 +91,21 @@ class Breach(NamedTuple):
 def breaches(rules: Sequence[Rule], course: Course) -> list[Breach]:
     """Those of today, the most severe first, then those to come; as alerts are: what is silenced is not among them."""
     found = []
-    for rule, verdicts in judged(rules, course.columns, course.rows.account[1]).items():
-        for run in history(verdicts.severity, [len(verdicts.severity)]):
+    of_rules = judged(rules, course.columns, course.rows.account[1])
+    for rule in rules:
+        for run in history(of_rules[rule.name].severity, [len(course.rows.last_event_time)]):
             if run.last >= course.today:
-                row = max(course.today, int(run.turns[0]))
-                found.append(
-                    Breach(
-                        rule,
-                        SEVERITIES[verdicts.severity[row]],
-                        float(verdicts.value[row]),
-                        float(verdicts.threshold[row]),
-                        course.rows.first + int(run.turns[0]),
-                        None if run.resolved is None else course.rows.first + run.resolved,
-                    )
-                )
+                ends = None if run.resolved is None else course.rows.first + run.resolved
+                found.append(_breach(rule, of_rules[rule.name], course, int(run.turns[0]), ends))
     return sorted(found, key=lambda b: (max(b.begins, course.as_of), -SEVERITIES.index(b.severity), b.rule))
+
+
+def _breach(rule: Rule, verdicts: Verdicts, course: Course, begins: int, ends: int | None) -> Breach:
+    row = max(course.today, begins)
+    value, threshold = float(verdicts.value[row]), float(verdicts.threshold[row])
+    metric = next(condition.metric for condition in rule.conditions if course.columns[condition.metric][row] == value)
+    severity = SEVERITIES[verdicts.severity[row]]
+    return Breach(rule.name, metric, severity, value, threshold, course.rows.first + begins, ends)
 
 
 def judged(rules: Sequence[Rule], columns: Columns, marketplace: str) -> dict[str, Verdicts]:
