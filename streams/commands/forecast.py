@@ -90,8 +90,7 @@ def _lines(told: Forecast, metric: str | None) -> Iterator[tuple[str, dict[str, 
         "orders_to_rate": told.to_rate.total(), "orders_to_rate_this_week": _this_week(told),
     }  # fmt: skip
     for breach in told.breaches:
-        ends = None if breach.ends is None else iso(breach.ends)
-        yield "breach", breach._asdict() | {"begins": iso(breach.begins), "ends": ends}
+        yield "breach", breach._asdict() | {"begins": iso(breach.begins), "ends": breach.ends and iso(breach.ends)}
     for remedy in told.remedies:
         yield "remedy", remedy._asdict() | {"by_day": iso(told.by)}
     for case in told.cases:
@@ -185,28 +184,28 @@ def _print(table: Table) -> None:
 
 
 def _tell_breaches(told: Forecast) -> None:
-    until = told.course.as_of + told.days
-    found = [breach for breach in told.breaches if breach.begins <= until]
-    if not found:
+    until, today = told.course.as_of + told.days, told.course.as_of
+    with_it = {(b.rule, b.begins): b for b in breaches(told.rules, told.before) if b.begins <= until}
+    found = {(b.rule, b.begins): b for b in told.breaches if b.begins <= until}
+    if not with_it | found:
         click.echo("No rule is in breach, and by itself none will be.\n")
         return
     also = [] if told.without is None else ["ends with the rating"]
     table = _table("Breaches", "rule", "severity", ">value", ">threshold", "since", "ends by itself", *also)
-    with_it = {(b.rule, b.begins): b for b in breaches(told.rules, told.before)}
-    for breach in found:
+    for key in found | with_it:
+        breach = found.get(key) or with_it[key]
         metric = METRIC_BY_NAME[breach.metric]
-        since = ("" if breach.begins <= told.course.as_of else "from ") + iso(breach.begins)
-        row = [breach.rule, breach.severity, _text(metric, breach.value), _text(metric, breach.threshold), since]
-        row.append(_end(breach.ends))
-        if also:
-            then = with_it.pop((breach.rule, breach.begins), None)
-            row.append("would not begin" if then is None else _end(then.ends))
-        table.add_row(*row)
+        row = [breach.rule, breach.severity, _text(metric, breach.value), _text(metric, breach.threshold)]
+        row.append(("" if breach.begins <= today else "from ") + iso(breach.begins))
+        row.append(_end(breach) if key in found else "today" if breach.begins <= today else "does not begin")
+        table.add_row(*row, *([_end(with_it[key]) if key in with_it else "does not begin"] if also else []))
     _print(table)
 
 
-def _end(day: int | None) -> str:
-    return "never" if day is None else iso(day)
+def _end(breach: Breach) -> str:
+    if breach.ends is None:
+        return "never"
+    return iso(breach.ends) + (", for too few are left" if breach.fades else "")
 
 
 def _tell_remedies(told: Forecast) -> None:
@@ -261,7 +260,7 @@ def _tell_cases(told: Forecast) -> None:
         return
     table = _table("Open cases, by the days in breach that the rating's removal would spare; then by points",
                    "order", "feedback event", "rated", ">stars", *(f">{s}\ndays" for s in reversed(SEVERITIES)),
-                   *(">" + "\n".join(name.rsplit("_", 1)) for name in _MOVES), "ends today")  # fmt: skip
+                   *(">" + name.replace("_", "\n") for name in _MOVES), "ends today")  # fmt: skip
     for case in told.cases[:_SHOWN_CASES]:
         event_id, order = printable(case.rating.event_id), printable(case.order_id)
         moves = [_move(METRIC_BY_NAME[name], *case.moves[name]) if name in case.moves else "-" for name in _MOVES]

@@ -98,8 +98,8 @@ def as_png(curves: "Sequence[Curve]", path: Path, unit: str) -> None:
     for day, told in shown.marks.items():
         if shown.first <= day <= shown.last:
             axes.axvline(day, color="grey", linewidth=1)
-            axes.annotate(told, (day, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
-                          textcoords="offset points", va="top", fontsize=8)  # fmt: skip
+            axes.annotate(told, (day, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+                          textcoords="offset points", ha="center", va="bottom", fontsize=8)  # fmt: skip
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

@@ -77,6 +77,7 @@ class Breach(NamedTuple):
     """A rule that is in breach from the row of day `begins` on, and no more in that of `ends`, None if never.
 
     The rest is of today's row, or of the day it begins: of several metrics of a rule, the one that it is judged by.
+    `fades`: it ends because too little is left in the window to say so, while the metric is no better.
     """
 
     rule: str
@@ -86,6 +87,7 @@ class Breach(NamedTuple):
     threshold: float
     begins: int
     ends: int | None
+    fades: bool
 
 
 def breaches(rules: Sequence[Rule], course: Course) -> list[Breach]:
@@ -95,17 +97,20 @@ def breaches(rules: Sequence[Rule], course: Course) -> list[Breach]:
     for rule in rules:
         for run in history(of_rules[rule.name].severity, [len(course.rows.last_event_time)]):
             if run.last >= course.today:
-                ends = None if run.resolved is None else course.rows.first + run.resolved
-                found.append(_breach(rule, of_rules[rule.name], course, int(run.turns[0]), ends))
+                found.append(_breach(rule, of_rules[rule.name], course, int(run.turns[0]), run.resolved))
     return sorted(found, key=lambda b: (max(b.begins, course.as_of), -SEVERITIES.index(b.severity), b.rule))
 
 
 def _breach(rule: Rule, verdicts: Verdicts, course: Course, begins: int, ends: int | None) -> Breach:
-    row = max(course.today, begins)
+    row, first = max(course.today, begins), course.rows.first
     value, threshold = float(verdicts.value[row]), float(verdicts.threshold[row])
     metric = next(condition.metric for condition in rule.conditions if course.columns[condition.metric][row] == value)
-    severity = SEVERITIES[verdicts.severity[row]]
-    return Breach(rule.name, metric, severity, value, threshold, course.rows.first + begins, ends)
+    then = value if ends is None else float(course.columns[metric][ends])
+    fades = ends is not None and (then < threshold if rule.comparison[0] == "<" else then > threshold)
+    end = None if ends is None else first + ends
+    return Breach(
+        rule.name, metric, SEVERITIES[verdicts.severity[row]], value, threshold, first + begins, end, bool(fades)
+    )
 
 
 def judged(rules: Sequence[Rule], columns: Columns, marketplace: str) -> dict[str, Verdicts]:
