@@ -157,7 +157,7 @@ class AlertRow(NamedTuple):
 
 
 class AlertChange(NamedTuple):
-    """One change of one alert, on the as-of day `day`."""
+    """One change of one alert, on the as-of day `day`; nobody is told of one that is `muted`."""
 
     alert_id: str
     day: int
@@ -168,3 +168,4 @@ class AlertChange(NamedTuple):
     value: float | None
     version: int
     gone: int = 0
+    muted: int = 0

@@ -83,11 +83,11 @@ class Ledger(Connection):
             columns = dict(zip(AlertChange._fields, map(list, zip(*changes, strict=True)), strict=True))
             self._insert("stored_alert_history", _table(columns, {"day": pa.date32(), "value": pa.float64()}))
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
-        """Alerts in their latest state, of these accounts or of all."""
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all; the open ones are pending or firing."""
         if accounts is not None and not accounts:
             return []
-        where = ["state = 'firing'"] if only_firing else []
+        where = ["state != 'resolved'"] if only_open else []
         if accounts is not None:
             where.append(of_accounts(accounts))
         condition = f" WHERE {' AND '.join(where)}" if where else ""
@@ -97,7 +97,7 @@ class Ledger(Connection):
         """Every change of the alerts of these accounts."""
         if not accounts:
             return []
-        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone"
+        fields = "alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, version, gone, muted"
         query = f"SELECT {fields} FROM stored_alert_history FINAL WHERE {of_accounts(accounts)}"
         return [AlertChange(*row) for row in self._rows(query)]
 

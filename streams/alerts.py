@@ -1,36 +1,42 @@
 """Alerts: verdicts become rows of `alerts` and `alert_history`, and of those what is told to people.
 
 Place in the flow: after the rows are written and before their marks, so that a crash in between restates the account
-and finds the alert again. `AlertBook` serves a live worker, row by row as they change; what a replay does is in
-`rewrite`. Knows metric rules alone, leaves the alerts of `OTHER_RULES` as they are, and notifies nobody itself.
+and finds the alert again. `AlertBook` serves a live worker, row by row as they change; `that_were` reads all days of
+an account at once, for what looks back. Knows metric rules alone, leaves the alerts of `OTHER_RULES` as they are, and
+notifies nobody itself.
+
+An alert is pending while its breach has yet to hold, then fires, then is resolved. A pending one is a row of `alerts`
+and no change: nobody is told, and if the breach ends before it fires the row is gone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId, AlertChange, AlertRow
+from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.core.evidence import Evidence
-from streams.core.metrics import METRIC_BY_NAME, Columns
-from streams.core.rules import OTHER_RULES, QUIET, SEVERITIES, Rule, Verdicts, alert_id, judge
+from streams.core.metrics import METRIC_BY_NAME, Array
+from streams.core.rules import OTHER_RULES, SEVERITIES, Rule, alert_id
+from streams.core.verdicts import QUIET, Episode, Past, Verdicts, history, judge
 
 ORDERS_SHOWN = 100
 
 
-def change_of(alert: AlertRow, day: int) -> AlertChange:
+def change_of(alert: AlertRow, day: int, *, muted: bool = False) -> AlertChange:
     """The change, noticed on an as-of day, that brought an alert into its state."""
     return AlertChange(
-        alert.alert_id, day, alert.rule, alert.seller_id, alert.marketplace_id, alert.state, alert.value, alert.version
-    )
+        alert.alert_id, day, alert.rule, alert.seller_id, alert.marketplace_id, alert.state, alert.value, alert.version,
+        muted=int(muted),
+    )  # fmt: skip
 
 
 def new_alert(account: AccountId, rule: Rule, since: int, version: int) -> AlertRow:
     """An alert on that first breach day of which nothing else is known yet."""
     return AlertRow(
-        alert_id(rule.name, *account, rule.subject, since), rule.name, *account, rule.subject, "firing",
+        alert_id(rule.name, *account, rule.subject, since), rule.name, *account, rule.subject, "pending",
         "", None, 0.0, since * MS_A_DAY, None, [], 0, version,
     )  # fmt: skip
 
@@ -38,6 +44,7 @@ def new_alert(account: AccountId, rule: Rule, since: int, version: int) -> Alert
 def judged(alert: AlertRow, verdicts: Verdicts, row: int, orders: list[str]) -> AlertRow:
     """The alert in breach as a row shows it, with the orders behind it."""
     return alert._replace(
+        state="firing" if verdicts.fires[row] else "pending",
         severity=SEVERITIES[verdicts.severity[row]],
         value=value_of(verdicts, row),
         threshold=float(verdicts.threshold[row]),
@@ -46,8 +53,10 @@ def judged(alert: AlertRow, verdicts: Verdicts, row: int, orders: list[str]) -> 
     )
 
 
-def resolved(alert: AlertRow, day: int, value: float | None) -> AlertRow:
-    """The alert out of breach since a day; severity, threshold and orders stay those of the breach."""
+def over(alert: AlertRow, day: int, value: float | None) -> AlertRow:
+    """The alert out of breach since a day: resolved, severity, threshold and orders as in the breach; or gone."""
+    if alert.state == "pending":
+        return alert._replace(gone=1)
     return alert._replace(state="resolved", value=value, resolved_at=day * MS_A_DAY)
 
 
@@ -85,6 +94,48 @@ def _sentence(alert: AlertRow) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+# --- as they were --------------------------------------------------------------------------------------------
+
+
+def that_were(
+    rules: Sequence[Rule],
+    rows: DailyRows,
+    evidence_of: Callable[[list[AccountId]], Mapping[AccountId, Evidence]],
+    version: int = 0,
+) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
+    """The alerts that the rules give on dense rows, day by day, in their last state, each with its changes, all muted.
+
+    `evidence_of` is asked once, about the accounts that have alerts.
+    """
+    verdicts = judge(rules, rows)
+    found: dict[int, list[tuple[Rule, Episode]]] = {}
+    for rule in rules:
+        for episode in history(verdicts[rule.name], rows.sizes):
+            found.setdefault(episode.account, []).append((rule, episode))
+    evidence = evidence_of([rows.accounts[i] for i in sorted(found)])
+    days = rows.columns["day"].tolist()
+    for i in sorted(found):
+        account = rows.accounts[i]
+        for rule, episode in found[i]:
+            orders = evidence[account].orders_behind(rule, days[episode.last])
+            alert = new_alert(account, rule, days[episode.since], version)
+            yield _as_it_was(alert, verdicts[rule.name], episode, days, orders)
+
+
+def _as_it_was(
+    alert: AlertRow, verdicts: Verdicts, episode: Episode, days: list[int], orders: list[str]
+) -> tuple[AlertRow, list[AlertChange]]:
+    """An alert's last state and its changes: the value of the last change, the rest of the last day in breach."""
+    fired = [(row, alert._replace(state="firing", value=value_of(verdicts, row))) for row in episode.firing]
+    changes = [change_of(one, days[row], muted=True) for row, one in fired]
+    alert = judged(alert, verdicts, episode.last, orders)._replace(value=value_of(verdicts, int(episode.turns[-1])))
+    if episode.resolved is not None:
+        day = days[episode.resolved]
+        alert = over(alert, day, value_of(verdicts, episode.resolved))
+        changes.append(change_of(alert, day, muted=True))
+    return alert, changes
+
+
 # --- as they happen ------------------------------------------------------------------------------------------
 
 
@@ -103,7 +154,7 @@ class News(NamedTuple):
 
 
 class AlertBook:
-    """The alerts that fire on a worker's accounts, and what the newest rows change about them.
+    """The open alerts, pending and firing, of a worker's accounts, and what the newest rows change about them.
 
     A cache of the store: `learn` what is stored of an account before its first `news`, `forget` it with the
     account. Each change comes out once; if the worker dies before it is stored, the next owner finds it again.
@@ -114,14 +165,14 @@ class AlertBook:
         self._known: dict[AccountId, dict[str, AlertRow]] = {}  # by the rule's name
 
     def unknown(self, accounts: Iterable[AccountId]) -> list[AccountId]:
-        """Those whose firing alerts have yet to be learnt."""
+        """Those whose open alerts have yet to be learnt."""
         return [account for account in accounts if account not in self._known]
 
-    def learn(self, accounts: Iterable[AccountId], firing: Iterable[AlertRow]) -> None:
-        """Of these accounts these alerts fire, and no others."""
+    def learn(self, accounts: Iterable[AccountId], known: Iterable[AlertRow]) -> None:
+        """Of these accounts these alerts are open, and no others."""
         for account in accounts:
             self._known[account] = {}
-        for alert in firing:
+        for alert in known:
             if alert.rule not in OTHER_RULES:
                 self._known[alert.seller_id, alert.marketplace_id][alert.rule] = alert
 
@@ -130,25 +181,33 @@ class AlertBook:
         for account in accounts:
             self._known.pop(account, None)
 
-    def news(self, columns: Columns, accounts: Sequence[AccountId]) -> list[News]:
+    def news(self, day: int, rows: DailyRows) -> list[News]:
         """Where the rows of the as-of day, one an account, say other than the alerts; known accounts all."""
-        marketplaces = np.array([marketplace for _, marketplace in accounts], dtype=object)
+        past, severity = self._past(day, rows.accounts)
+        verdicts = judge(self._rules, rows, past)
         return [
-            News(accounts[row], rule, verdicts, row)
-            for rule, verdicts in zip(self._rules, judge(self._rules, columns, marketplaces).values(), strict=True)
-            for row in self._in_question(verdicts, accounts)
-            if int(verdicts.severity[row]) != self._severity(accounts[row], rule)
+            News(rows.accounts[row], rule, found, row)
+            for rule in self._rules
+            for found in (verdicts[rule.name],)
+            for row in np.flatnonzero(
+                (found.severity != severity[rule.name]) | (found.fires != (past[rule.name].fired > QUIET))
+            ).tolist()
         ]
 
-    def _in_question(self, verdicts: Verdicts, accounts: Sequence[AccountId]) -> Iterator[int]:
-        """The rows that are in breach or whose account has alerts."""
-        for row, (account, breach) in enumerate(zip(accounts, verdicts.breach.tolist(), strict=True)):
-            if breach or self._known[account]:
-                yield row
-
-    def _severity(self, account: AccountId, rule: Rule) -> int:
-        known = self._known[account].get(rule.name)
-        return SEVERITIES.index(known.severity) if known else QUIET
+    def _past(self, day: int, accounts: Sequence[AccountId]) -> tuple[dict[str, Past], dict[str, Array]]:
+        """What the alerts say went before these rows, by rule, and at which severity they are open."""
+        n = len(accounts)
+        severity = {rule.name: np.full(n, QUIET, dtype=np.int8) for rule in self._rules}
+        past = {name: Past(none.copy(), np.zeros(n, dtype=np.int64)) for name, none in severity.items()}
+        for row, account in enumerate(accounts):
+            for name, alert in self._known[account].items():
+                if name in past:
+                    severity[name][row] = SEVERITIES.index(alert.severity)
+                    if alert.state == "firing":
+                        past[name].fired[row] = severity[name][row]
+                    else:
+                        past[name].held_days[row] = day - alert.since // MS_A_DAY
+        return past, severity
 
     def changes(
         self,
@@ -159,8 +218,9 @@ class AlertBook:
     ) -> list[AlertRow]:
         """Alerts in their new state. `evidence` is of the accounts of those `news` that are of a breach.
 
-        A breach without an alert fires one since that day, an alert whose rule is not in breach (or no more a rule)
-        is resolved on that day, one whose severity is another now fires with it; all else is silence.
+        A breach without an alert begins one on that day, which fires at once or when it has held; one that fires and
+        whose severity is another now fires with it; an alert whose rule is not in breach any more (or no more a rule)
+        is resolved on that day, or gone if it never fired; all else is silence.
 
         `versions` are those of the rows: fencing epoch, then number of accepted events, of each account. An alert's is
         that plus the day: of any two changes that one owner sees, the later has more events or a later day and never
@@ -171,7 +231,7 @@ class AlertBook:
         for account, rule, verdicts, row in news:
             alert = self._known[account].get(rule.name) or new_alert(account, rule, day, 0)
             if verdicts.severity[row] == QUIET:
-                alert = resolved(alert, day, value_of(verdicts, row))
+                alert = over(alert, day, value_of(verdicts, row))
             else:
                 alert = judged(alert, verdicts, row, evidence[account].orders_behind(rule, day))
             changed.append(self._note(alert, versions[account] + day))
@@ -180,7 +240,7 @@ class AlertBook:
     def _without_rule(self, day: int, versions: Mapping[AccountId, int]) -> list[AlertRow]:
         names = {rule.name for rule in self._rules}
         return [
-            self._note(resolved(alert, day, None), version + day)
+            self._note(over(alert, day, None), version + day)
             for account, version in versions.items()
             for alert in list(self._known[account].values())
             if alert.rule not in names
@@ -189,8 +249,8 @@ class AlertBook:
     def _note(self, alert: AlertRow, version: int) -> AlertRow:
         alert = alert._replace(version=version)
         known = self._known[alert.seller_id, alert.marketplace_id]
-        if alert.state == "firing":
-            known[alert.rule] = alert
-        else:
+        if alert.state == "resolved" or alert.gone:
             known.pop(alert.rule, None)
+        else:
+            known[alert.rule] = alert
         return alert

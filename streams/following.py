@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count, groupby
 from time import perf_counter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from streams.port import Call, Sink
 HEAT_EVENTS = 200_000  # stored events that a flush has time to load
 LOAD_EVENTS = 50_000  # in one go: rows, facts and stories of them are in memory at once
 HEAT_ACCOUNTS = 2_000
+FRESH_DAYS = 2  # what is older is past when it comes
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
 ACCOUNTS_A_SLICE = 10_000
@@ -42,12 +43,21 @@ class Tenure(NamedTuple):
     owned: frozenset[int]
 
 
+# Why an account's rows are written: events, or nothing but the day, since a live worker judged it last; or what is past
+# came in bulk, or was there before any live worker.
+Cause = Literal["events", "day", "history"]
+
+
 class Written(NamedTuple):
-    """Accounts whose rows are there up to `as_of`, with the version of those; `latest`: that day's, if at hand."""
+    """Accounts whose rows are there up to `as_of`, with the version of those; `latest`: that day's, if at hand.
+
+    `causes` tells why, of each account.
+    """
 
     as_of: int
     versions: dict[AccountId, int]
     latest: DailyRows | None
+    causes: dict[AccountId, Cause]
 
 
 class Lag(NamedTuple):
@@ -81,6 +91,7 @@ class Follower:
         self.hot = HotAccounts(hot_bytes)
         self.changed: set[AccountId] = set()  # hot accounts whose rows are behind what is in memory
         self.lagging: dict[AccountId, Lag] = {}  # cold accounts whose rows are behind what is stored
+        self.backfilled: set[AccountId] = set()  # accounts whose past came in bulk since they were judged
         self.counts: Counter[str] = Counter()
         self.seconds: dict[str, float] = defaultdict(float)
         self._call, self._judge = call, judge
@@ -88,6 +99,7 @@ class Follower:
         self._queue: Iterator[AccountId] = iter(())  # lagging ones, in the order in which they are settled
         self._sizes: dict[AccountId, tuple[int, int]] = {}  # of stored accounts: events, first day
         self._marks_written = count(marks_written + 1)
+        self._marked: dict[AccountId, Mark] = {}  # hot accounts' marks
 
     # --- hot accounts ------------------------------------------------------------------------------------
 
@@ -132,6 +144,8 @@ class Follower:
 
     def _take_in(self, account: Account, mark: Mark | None) -> None:
         self.hot.put(account, self._first_rows[account.id])
+        if mark is not None:
+            self._marked[account.id] = mark
         if mark is not None and mark.checksum == account.checksum and mark.follows(self.standard):
             account.restate(mark.as_of)  # its rows are written: only what changes from here on is news
             if mark.as_of == self.as_of:
@@ -147,6 +161,7 @@ class Follower:
                 self.lagging[key] = Lag(True, self.hot.floors[key])
                 late.append(key)
             self.hot.drop(key)
+            self._marked.pop(key, None)
         await self._note_floors(late)
 
     async def bury(self, days: Mapping[AccountId, int]) -> None:
@@ -193,9 +208,11 @@ class Follower:
             latest = await self._write_rows(blocks)
             reach("rows_stored")
             versions = {block.account: self._version(self.hot[block.account].count) for block in blocks}
-            await self._judge(Written(as_of, versions, latest))
+            known = {key: _in_memory(self.hot[key]) for key in versions}
+            await self._judge(Written(as_of, versions, latest, self._causes(known, self._marked, as_of)))
         await self.bury({key: self.hot[key].first_day for key in accounts})
-        await self._mark({key: _in_memory(self.hot[key]) for key in accounts}, as_of)
+        marks = await self._mark({key: _in_memory(self.hot[key]) for key in accounts}, as_of)
+        self._marked |= {mark.account: mark for mark in marks}
         self.changed.difference_update(accounts)
 
     async def _write_rows(self, blocks: list[Rows]) -> DailyRows:
@@ -278,7 +295,8 @@ class Follower:
         if versions:
             await self._compute({key: self._first(key, marks.get(key)) for key in versions}, as_of)
             reach("rows_stored")
-            await self._judge(Written(as_of, versions, None))
+            causes = self._causes({key: stored[key] for key in versions}, marks, as_of)
+            await self._judge(Written(as_of, versions, None, causes))
         await self._mark(stored, as_of)
         for key in keys:
             del self.lagging[key]
@@ -334,7 +352,18 @@ class Follower:
         """The version of rows written now: fencing epoch, then number of accepted events. The greatest stands."""
         return self.tenure.epoch << EPOCH_BITS | events
 
-    async def _mark(self, accounts: Mapping[AccountId, Stored], as_of: int) -> None:
+    def _causes(
+        self, accounts: Mapping[AccountId, Stored], marks: Mapping[AccountId, Mark], as_of: int
+    ) -> dict[AccountId, Cause]:
+        """Why rows of these accounts are written, with their marks of before; they are being judged."""
+        causes = {
+            key: "history" if key in self.backfilled else _cause(of, marks.get(key), as_of)
+            for key, of in accounts.items()
+        }
+        self.backfilled.difference_update(accounts)
+        return causes
+
+    async def _mark(self, accounts: Mapping[AccountId, Stored], as_of: int) -> list[Mark]:
         """Note that all rows of these accounts up to that day are those of so many events."""
         marks = [
             Mark(key, of.checksum, self.standard, min(of.first_day, as_of + 1), as_of, self._next_mark())
@@ -342,6 +371,7 @@ class Follower:
         ]
         await self._call(self.sink.add_marks, marks)
         self._first_rows |= {mark.account: first_row(mark) for mark in marks}
+        return marks
 
     def _next_mark(self) -> int:
         return self.tenure.epoch << EPOCH_BITS | next(self._marks_written)
@@ -349,6 +379,15 @@ class Follower:
 
 def _in_memory(account: Account) -> Stored:
     return Stored(account.count, account.checksum, account.first_day)
+
+
+def _cause(stored: Stored, mark: Mark | None, as_of: int) -> Cause:
+    """Why an account's rows are written, by its mark of before: those of a live worker know of no rules."""
+    if mark is None or mark.standard.formula == 0:  # nobody ever judged it
+        return "events" if stored.first_day >= as_of - FRESH_DAYS else "history"
+    if mark.checksum != stored.checksum:
+        return "events"
+    return "day" if mark.standard.rules == 0 else "history"
 
 
 def next_slice(

@@ -29,7 +29,7 @@ from schemas.rows import AccountId, Standard
 from streams.checking import Sampler
 from streams.core.metrics import FOREVER, Terms
 from streams.failpoints import reach
-from streams.following import Follower, Tenure, Written
+from streams.following import FRESH_DAYS, Follower, Tenure, Written
 from streams.intake import Intake, Outgoing, Partition, Pending, rejected
 from streams.port import Sink, patiently
 from streams.refusals import Refusals
@@ -206,6 +206,9 @@ class Pipeline:
         days = _first_days(work)
         if not days:
             return
+        if self.waiting() + len(work) >= NEAR_EVENTS:
+            past = self.clock() // MS_A_DAY - FRESH_DAYS
+            self.rows.backfilled.update(key for key, day in days.items() if day < past)
         if self.rows.hot.budget == 0 or self.waiting() + len(work) > FAR_EVENTS:
             await self.rows.cool(self.rows.hot)
         else:

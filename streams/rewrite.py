@@ -4,18 +4,16 @@ Place in the flow: where a live worker has the `alerter`. Knows metric rules alo
 as they are, notifies nobody.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows, Loaded
 from streams.accounts import restore
-from streams.alerts import change_of, judged, new_alert, resolved, value_of
+from streams.alerts import that_were
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms
-from streams.core.rules import OTHER_RULES, Rule, Run, Verdicts, columns_of, history, judge
+from streams.core.rules import OTHER_RULES, Rule, columns_of
 from streams.following import Written
 from streams.pipeline import Pipeline
 
@@ -31,7 +29,7 @@ class AlertStore(Protocol):
     def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
         """All that is stored of these accounts; if only what is `troubled`, at least that."""
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
         """Alerts in their latest state."""
 
     def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
@@ -71,50 +69,19 @@ def rewrite(
     """
     if not accounts:
         return
+
+    def evidence_of(these: list[AccountId]) -> Mapping[AccountId, Evidence]:
+        troubled = restore(these, store.load(these, troubled=True), terms_of)
+        return {key: Evidence(account) for key, account in troubled.items()}
+
     alerts: list[AlertRow] = []
     changes: list[AlertChange] = []
-    for alert, of_alert in _that_were(store, rules, terms_of, store.rows(accounts, 0, columns_of(rules)), version):
+    for alert, of_alert in that_were(rules, store.rows(accounts, 0, columns_of(rules)), evidence_of, version):
         alerts.append(alert)
         changes += of_alert
     before = [alert for alert in store.alerts(accounts) if alert.rule not in OTHER_RULES]
     stored = [change for change in store.alert_changes(accounts) if change.rule not in OTHER_RULES]
     store.add_alerts(_differing(before, alerts, version), _differing(stored, changes, version))
-
-
-def _that_were(
-    store: AlertStore, rules: Sequence[Rule], terms_of: Callable[[str], Terms], rows: DailyRows, version: int
-) -> Iterator[tuple[AlertRow, list[AlertChange]]]:
-    """The alerts of some rows in their last state, each with its changes."""
-    markets = np.repeat(np.array([marketplace for _, marketplace in rows.accounts], dtype=object), rows.sizes)
-    verdicts = judge(rules, rows.columns, markets)
-    found: dict[int, list[tuple[Rule, Run]]] = {}
-    for rule in rules:
-        for run in history(verdicts[rule.name].severity, rows.sizes):
-            found.setdefault(run.account, []).append((rule, run))
-    these = [rows.accounts[i] for i in sorted(found)]
-    troubled = restore(these, store.load(these, troubled=True), terms_of)
-    days = rows.columns["day"].tolist()
-    for i in sorted(found):
-        account = rows.accounts[i]
-        evidence = Evidence(troubled[account])
-        for rule, run in found[i]:
-            orders = evidence.orders_behind(rule, days[run.last])
-            alert = new_alert(account, rule, days[run.turns[0]], version)
-            yield _as_it_was(alert, verdicts[rule.name], run, days, orders)
-
-
-def _as_it_was(
-    alert: AlertRow, verdicts: Verdicts, run: Run, days: list[int], orders: list[str]
-) -> tuple[AlertRow, list[AlertChange]]:
-    """An alert's last state and its changes: the value of the last change, the rest of the last day in breach."""
-    fired = [alert._replace(value=value_of(verdicts, row)) for row in run.turns]
-    changes = [change_of(one, days[row]) for one, row in zip(fired, run.turns, strict=True)]
-    alert = judged(alert, verdicts, run.last, orders)._replace(value=fired[-1].value)
-    if run.resolved is not None:
-        day = days[run.resolved]
-        alert = resolved(alert, day, value_of(verdicts, run.resolved))
-        changes.append(change_of(alert, day))
-    return alert, changes
 
 
 def _key(row: AlertRow | AlertChange) -> tuple[str, ...]:

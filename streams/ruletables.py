@@ -11,20 +11,24 @@ from math import isfinite
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
 
 from streams.core.rules import (
     DEFAULT_RULES,
     NUMERIC,
+    OFF_BY_DEFAULT,
     OTHER_RULES,
     SEVERITIES,
     Comparison,
     Condition,
     Level,
+    OtherRule,
     Rule,
+    Scope,
     Severity,
     addends,
 )  # fmt: skip
-from streams.sections import Section, Text
+from streams.sections import Lag, Section, Text
 
 
 def unknown(word: str, known: Iterable[str]) -> str:
@@ -63,6 +67,8 @@ Minimum = dict[Annotated[str, AfterValidator(_sum)], Number]
 Thresholds = Annotated[dict[Severity, float] | float, PlainValidator(_thresholds)]
 
 _DEFAULTS = {rule.name: rule for rule in DEFAULT_RULES}
+# What can be said of a rule about cases or sources.
+_OF_OTHERS = frozenset(("name", "enabled", "severity", "only_sellers", "only_marketplaces"))
 
 
 class ConditionTable(Section):
@@ -76,37 +82,42 @@ class RuleTable(Section):
     """What is said of a rule; what is not said stays as in the default rule of that name.
 
     A rule of one condition says `metric` and `minimum`, one of several `conditions`. A threshold is a number, or
-    one for each severity: { info = 8.0, warning = 6.0 }; so are those of `marketplaces`, by marketplace.
+    one for each severity: { info = 8.0, warning = 6.0 }; so are those of `marketplaces`, by marketplace, and `clear`,
+    where an alert that fires ends. `for`: days that a breach must hold. `only_...`: globs. Of a rule about cases or
+    sources only `enabled`, `severity` and `only_...` can be said.
     """
 
     name: Text
-    enabled: bool = True
+    enabled: bool | None = None
     metric: MetricName | None = None
     minimum: Minimum | None = None
     conditions: tuple[ConditionTable, ...] | None = None
     comparison: Comparison | None = None
     threshold: Thresholds | None = None
+    clear: Thresholds | None = None
     severity: Severity | None = None
+    for_days: Lag | None = Field(default=None, alias="for")
+    only_sellers: tuple[Text, ...] | None = None
+    only_marketplaces: tuple[Text, ...] | None = None
     silences: tuple[str, ...] | None = None
     marketplaces: dict[Text, Thresholds] = Field(default_factory=dict)
-    _rule: Rule = PrivateAttr()
+    _rule: Rule | OtherRule = PrivateAttr()
 
     @model_validator(mode="after")
     def _put_together(self) -> Self:
         try:
-            self._rule = self._over(_DEFAULTS.get(self.name))
+            other = OTHER_RULES.get(self.name)
+            self._rule = self._over(_DEFAULTS.get(self.name)) if other is None else self._over_other(other)
         except ValueError as wrong:
             raise ValueError(f'rule "{self.name}" {wrong}') from wrong
         return self
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> Rule | OtherRule:
         """What was said, over the default rule of that name."""
         return self._rule
 
     def _over(self, base: Rule | None) -> Rule:
-        if self.name in OTHER_RULES:
-            raise ValueError("is about cases or sources, not about a metric, and cannot be changed")
         comparison = self.comparison or (base.comparison if base else None)
         if comparison is None or (base is None and (self.threshold is None or not (self.metric or self.conditions))):
             said = unknown(self.name, _DEFAULTS)
@@ -114,7 +125,18 @@ class RuleTable(Section):
         levels = self._levels(base.levels if base else ())
         silences = self.silences if self.silences is not None else base.silences if base else ()
         there = {name: _by_level(given, levels) for name, given in self.marketplaces.items()}
-        return Rule(self.name, self._conditions(base.conditions if base else ()), comparison, levels, silences, there)
+        for_days = self.for_days if self.for_days is not None else base.for_days if base else 0
+        conditions = self._conditions(base.conditions if base else ())
+        return Rule(self.name, conditions, comparison, levels, silences, there, for_days, self._scope())
+
+    def _over_other(self, base: OtherRule) -> OtherRule:
+        if surplus := sorted(self.model_fields_set - _OF_OTHERS):
+            key = type(self).model_fields[surplus[0]].alias or surplus[0]
+            raise ValueError(f"is about cases or sources, not about a metric: it has no {key}")
+        return OtherRule(self.name, self.severity or base.severity, self._scope())
+
+    def _scope(self) -> Scope:
+        return Scope(self.only_sellers or (), self.only_marketplaces or ())
 
     def _conditions(self, before: tuple[Condition, ...]) -> tuple[Condition, ...]:
         if self.conditions is not None and (self.metric, self.minimum) == (None, None):
@@ -127,6 +149,16 @@ class RuleTable(Section):
         return (Condition(self.metric or base.metric, base.minimum if self.minimum is None else self.minimum),)
 
     def _levels(self, before: tuple[Level, ...]) -> tuple[Level, ...]:
+        levels = self._thresholds(before)
+        if self.clear is None:
+            return levels
+        severities = {level.severity for level in levels}
+        clears = self.clear if isinstance(self.clear, dict) else dict.fromkeys(severities, self.clear)
+        if (len(levels) > 1 and not isinstance(self.clear, dict)) or not clears.keys() <= severities:
+            raise ValueError(f"has the severities {_list(levels)}: clear says one number for each")
+        return tuple(level._replace(clear=clears.get(level.severity, level.clear)) for level in levels)
+
+    def _thresholds(self, before: tuple[Level, ...]) -> tuple[Level, ...]:
         if isinstance(self.threshold, dict) and self.severity is None:
             return tuple(Level(self.threshold[s], s) for s in SEVERITIES if s in self.threshold)
         if self.threshold is None and self.severity is None:
@@ -139,13 +171,22 @@ class RuleTable(Section):
         return (Level(self.threshold, self.severity or base.severity),)
 
 
+def _list(levels: Iterable[Level]) -> str:
+    return ", ".join(level.severity for level in levels)
+
+
 def _by_level(given: dict[Severity, float] | float, levels: tuple[Level, ...]) -> tuple[float, ...]:
     """A marketplace's thresholds, one a level; a severity that it does not say has the threshold of elsewhere."""
     severities = [level.severity for level in levels]
     by_severity = given if isinstance(given, dict) else dict.fromkeys(severities[:1], given)
     if (len(levels) > 1 and not isinstance(given, dict)) or not by_severity.keys() <= set(severities):
-        raise ValueError(f"has the severities {', '.join(severities)}: marketplaces say one threshold for each")
+        raise ValueError(f"has the severities {_list(levels)}: marketplaces say one threshold for each")
     return tuple(by_severity.get(level.severity, level.threshold) for level in levels)
+
+
+def _at(place: int, reason: str) -> PydanticCustomError:
+    """What is wrong with the rule in this place among the tables."""
+    return PydanticCustomError("rule", "{reason}", {"reason": reason, "at": ("rules", place)})
 
 
 class Alerts(Section):
@@ -153,25 +194,41 @@ class Alerts(Section):
 
     tables: tuple[RuleTable, ...] = Field(default=(), alias="rules")
     _rules: tuple[Rule, ...] = PrivateAttr()
+    _others: tuple[OtherRule, ...] = PrivateAttr()
 
     @model_validator(mode="after")
     def _put_together(self) -> Self:
-        tables = {table.name: table for table in self.tables}
-        if len(tables) < len(self.tables):
-            raise ValueError("a rule is there twice")
-        rules = _DEFAULTS | {name: table.rule for name, table in tables.items()}
+        places = {table.name: place for place, table in enumerate(self.tables)}
+        for place, table in enumerate(self.tables):
+            if places[table.name] != place:
+                raise _at(places[table.name], f'rule "{table.name}" is there twice')
+        said = {table.name: table.rule for table in self.tables}
+        rules = _DEFAULTS | {name: rule for name, rule in said.items() if isinstance(rule, Rule)}
         for rule in rules.values():
             for name in rule.silences:
                 if name not in rules:
-                    raise ValueError(f'rule "{rule.name}" silences "{name}", which is {unknown(name, rules)}')
+                    raise _at(
+                        places[rule.name], f'rule "{rule.name}" silences "{name}", which is {unknown(name, rules)}'
+                    )
         try:
             TopologicalSorter({rule.name: rule.silences for rule in rules.values()}).prepare()
         except CycleError as wrong:
-            raise ValueError(f"rules silence each other: {', '.join(wrong.args[1])}") from wrong
-        self._rules = tuple(rule for name, rule in rules.items() if name not in tables or tables[name].enabled)
+            circle = wrong.args[1]
+            place = max(places.get(name, -1) for name in circle)
+            raise _at(place, f"rules silence each other: {', '.join(circle)}") from wrong
+        off = {table.name for table in self.tables if table.enabled is False}
+        off |= OFF_BY_DEFAULT - {table.name for table in self.tables if table.enabled}
+        others = OTHER_RULES | {name: rule for name, rule in said.items() if isinstance(rule, OtherRule)}
+        self._rules = tuple(rule for name, rule in rules.items() if name not in off)
+        self._others = tuple(rule for name, rule in others.items() if name not in off)
         return self
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules in force."""
+        """The rules on metrics that are in force."""
         return self._rules
+
+    @property
+    def other_rules(self) -> tuple[OtherRule, ...]:
+        """The rules on cases and sources that are in force."""
+        return self._others

@@ -1,14 +1,14 @@
 """Settings: what a file, the environment and flags say, held against what there is to say.
 
 Place in the flow: read once by the command, passed down by the composition root. Reads one file and the environment
-it is given, connects to nothing. Whatever is wrong is a ConfigurationError of one line that says where it was said,
-which key and why, never the value: it may be a secret.
+it is given, connects to nothing. Whatever is wrong is a ConfigurationError of one line that says where it was said, in a
+file on which line, which key and why, never the value: it may be a secret.
 """
 
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, get_args
@@ -66,7 +66,7 @@ def load_settings(
     if path is None and environ.get(FILE_VARIABLE):
         path = Path(environ[FILE_VARIABLE])
     if path is not None or DEFAULT_FILE.exists():
-        said.add((), _read(path or DEFAULT_FILE), str(path or DEFAULT_FILE))
+        said.read(path or DEFAULT_FILE)
     for variable, text in sorted(environ.items()):
         if variable.startswith(PREFIX) and variable not in NOT_SETTINGS:
             said.add(_path_of(variable), _parsed(variable, text), variable)
@@ -77,9 +77,11 @@ def load_settings(
         raise ConfigurationError(said.complaint(wrong)) from None  # nothing of what was said goes further
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, and what it says. Raises ConfigurationError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
     except OSError as failed:
         raise ConfigurationError(f"{path} cannot be read: {failed.strerror}") from failed
     except UnicodeDecodeError:
@@ -110,6 +112,13 @@ class _Said:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self._by: dict[tuple[str, ...], str] = {}
+        self._texts: dict[str, str] = {}  # of files
+
+    def read(self, path: Path) -> None:
+        """A file says what is in it."""
+        text, values = read_toml(path)
+        self._texts[str(path)] = text
+        self.add((), values, str(path))
 
     def add(self, path: tuple[str, ...], value: Any, by: str) -> None:
         """Somebody says this value of this key; of a table, each of its keys."""
@@ -130,13 +139,10 @@ class _Said:
 
     def complaint(self, wrong: ValidationError) -> str:
         """The first thing that is wrong, in one line; a misspelt key before the one that is then missing."""
-        errors = wrong.errors(include_url=False, include_input=False)
-        error = min(errors, key=lambda one: one["type"] != "extra_forbidden")
-        key, by = _dotted(error["loc"]), self._who(error["loc"])
-        if error["type"] == "extra_forbidden":
-            return f"{by}: {key} is {unknown(key, map('.'.join, _keys(Settings)))}"
-        said = error["msg"].removeprefix("Value error, ")
-        return " ".join(f"{by}: {key}: {said[:1].lower()}{said[1:]}".split())
+        loc, reason = first_error(wrong, Settings)
+        by = self._who(loc)
+        where = f"{by}:{line_of(self._texts[by], loc)}" if by in self._texts else by
+        return " ".join(f"{where}: {reason}".split())
 
     def _who(self, loc: tuple[int | str, ...]) -> str:
         """Who said the key, or the one that shares most of its path."""
@@ -147,6 +153,45 @@ class _Said:
             )
 
         return self._by[max(reversed(self._by), key=shared)]
+
+
+def first_error(wrong: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
+    """Where the first thing is wrong, and the key with what is; a misspelt key before the one that is then missing."""
+    errors = wrong.errors(include_url=False, include_input=False)
+    error = min(errors, key=lambda one: one["type"] != "extra_forbidden")
+    loc = (*error["loc"], *error.get("ctx", {}).get("at", ()))
+    key = _dotted(loc)
+    if error["type"] == "extra_forbidden":
+        return loc, f"{key} is {unknown(key, map('.'.join, _keys(model)))}"
+    said = error["msg"].removeprefix("Value error, ")
+    return loc, f"{key}: {said[:1].lower()}{said[1:]}"
+
+
+def line_of(text: str, loc: Sequence[int | str]) -> int:
+    """The line of a TOML text that says this key, or the one nearest above it: tomllib knows no lines.
+
+    It is the last line of the shortest beginning that, read alone, has the key.
+    """
+    deepest = _depth(tomllib.loads(text), loc)
+    lines = text.split("\n")
+    for n in range(1, len(lines)):
+        try:
+            known = tomllib.loads("\n".join(lines[:n]))
+        except tomllib.TOMLDecodeError:
+            continue  # it ends within a value
+        if _depth(known, loc) == deepest:
+            return n
+    return len(lines)
+
+
+def _depth(value: Any, loc: Sequence[int | str]) -> int:
+    """How many steps of a path there are."""
+    for depth, step in enumerate(loc):
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return depth
+    return len(loc)
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:

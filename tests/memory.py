@@ -271,9 +271,9 @@ class MemoryStore:
         """Note what came of holding rows against their events."""
         self.self_checks[check.epoch] = check
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_firing: bool = False) -> list[AlertRow]:
-        """Alerts in their latest state, of these accounts or of all."""
-        return [alert for alert in _standing(self._alerts, accounts) if not only_firing or alert.state == "firing"]
+    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all; the open ones are pending or firing."""
+        return [alert for alert in _standing(self._alerts, accounts) if not only_open or alert.state != "resolved"]
 
     def alert_changes(self, accounts: Sequence[AccountId]) -> list[AlertChange]:
         """Every change of the alerts of these accounts."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streams.commands import ruling
 from streams.commands.cli import configured
 from streams.commands.sql import count, show
 
@@ -32,8 +33,13 @@ def command() -> None:
     \b
     Examples:
       sellerpulse alerts list --db ./pulse
+      sellerpulse alerts check sellerpulse.toml
       sellerpulse sql "SELECT * FROM alert_history ORDER BY changed_at DESC LIMIT 20" --db ./pulse
     """
+
+
+command.add_command(ruling.check)
+command.add_command(ruling.test)
 
 
 @command.command("list")

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from schemas.rows import AccountId, DailyRows
 from streams.core.calendar import Account, Rows, snapshot_columns
 from streams.core.metrics import Array, Columns, Terms, snapshot
-from streams.core.rules import QUIET, SEVERITIES, Rule, Verdicts, history, judge
+from streams.core.rules import SEVERITIES, Rule
 from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact
+from streams.core.verdicts import QUIET, Episode, Past, Verdicts, history, judge
 
 DAYS_AHEAD = 365
 RATEABLE_DAYS = 90  # a buyer rates an order that was placed less than so many days ago
@@ -74,8 +76,9 @@ def end_of(day: int) -> int:
 
 
 class Breach(NamedTuple):
-    """A rule that is in breach from the row of day `begins` on, and no more in that of `ends`, None if never.
+    """A rule that is in breach from the row of day `begins` on, fires from `fires` on, and no more in that of `ends`.
 
+    None: never, as far as is looked ahead. A breach that ends before it fires is none.
     The rest is of today's row, or of the day it begins: of several metrics of a rule, the one that it is judged by.
     `fades`: it ends because too little is left in the window to say so, while the metric is no better.
     """
@@ -86,36 +89,64 @@ class Breach(NamedTuple):
     value: float
     threshold: float
     begins: int
+    fires: int | None
     ends: int | None
     fades: bool
 
 
 def breaches(rules: Sequence[Rule], course: Course) -> list[Breach]:
     """Those of today, the most severe first, then those to come; as alerts are: what is silenced is not among them."""
-    found = []
-    of_rules = judged(rules, course.columns, course.rows.account[1])
-    for rule in rules:
-        for run in history(of_rules[rule.name].severity, [len(course.rows.last_event_time)]):
-            if run.last >= course.today:
-                found.append(_breach(rule, of_rules[rule.name], course, int(run.turns[0]), run.resolved))
+    sizes = [len(course.rows.last_event_time)]
+    found = [
+        _breach(rule, verdicts, course, episode)
+        for rule, verdicts in zip(
+            rules, judged(rules, course.rows.account, course.columns, sizes).values(), strict=True
+        )
+        for episode in history(verdicts, sizes)
+        if episode.last >= course.today
+    ]
     return sorted(found, key=lambda b: (max(b.begins, course.as_of), -SEVERITIES.index(b.severity), b.rule))
 
 
-def _breach(rule: Rule, verdicts: Verdicts, course: Course, begins: int, ends: int | None) -> Breach:
-    row, first = max(course.today, begins), course.rows.first
+def _breach(rule: Rule, verdicts: Verdicts, course: Course, episode: Episode) -> Breach:
+    row, end, first = max(course.today, episode.since), episode.resolved, course.rows.first
     value, threshold = float(verdicts.value[row]), float(verdicts.threshold[row])
     metric = next(condition.metric for condition in rule.conditions if course.columns[condition.metric][row] == value)
-    then = value if ends is None else float(course.columns[metric][ends])
-    fades = ends is not None and (then < threshold if rule.comparison[0] == "<" else then > threshold)
-    end = None if ends is None else first + ends
+    then = value if end is None else float(course.columns[metric][end])
     return Breach(
-        rule.name, metric, SEVERITIES[verdicts.severity[row]], value, threshold, first + begins, end, bool(fades)
+        rule.name,
+        metric,
+        SEVERITIES[verdicts.severity[row]],
+        value,
+        threshold,
+        begins=first + episode.since,
+        fires=first + episode.firing[0] if episode.firing else None,
+        ends=None if end is None else first + end,
+        fades=end is not None and bool(then < threshold if rule.comparison[0] == "<" else then > threshold),
     )
 
 
-def judged(rules: Sequence[Rule], columns: Columns, marketplace: str) -> dict[str, Verdicts]:
-    """What the rules say of rows of one marketplace's account."""
-    return judge(rules, columns, np.full(len(columns["orders_lifetime"]), marketplace, dtype=object))
+def judged(
+    rules: Sequence[Rule],
+    account: AccountId,
+    columns: Columns,
+    sizes: Sequence[int],
+    past: dict[str, Past] | None = None,
+) -> dict[str, Verdicts]:
+    """What the rules say of an account's dense rows, once or several times over; before them there was `past`."""
+    return judge(rules, DailyRows([account] * len(sizes), list(sizes), dict(columns)), past)
+
+
+def past_of(rules: Sequence[Rule], course: Course, day: int, times: int) -> dict[str, Past]:
+    """What went before a day's row, so many times over."""
+    before = day - course.rows.first
+    past = {}
+    for name, of in judged(rules, course.rows.account, course.columns, [len(course.rows.last_event_time)]).items():
+        calm = np.flatnonzero(~of.breach[:before])
+        held = before - 1 - int(calm[-1]) if len(calm) else before
+        fired = of.severity[before - 1] if before and of.fires[before - 1] else QUIET
+        past[name] = Past(np.full(times, fired, dtype=np.int8), np.full(times, held, dtype=np.int64))
+    return past
 
 
 # --- ratings: those that may come, and those that may go -------------------------------------------------------
@@ -192,9 +223,11 @@ def _removals(
     taken = [_taken(account, order, course.as_of, days) for order, _ in ratings]
     # The account as it is comes first, as if nothing were taken.
     columns = _metrics([rows, *(rows._replace(counters=rows.counters - t) for t in taken)], course.terms)
-    of_rules = judged(rules, columns, rows.account[1])
+    times = len(taken) + 1
+    past = past_of(rules, course, course.as_of, times)
+    of_rules = judged(rules, rows.account, columns, [days + 1] * times, past)
     severity = np.array([of_rules[rule.name].severity for rule in rules])
-    severity = severity.reshape(len(rules), len(taken) + 1, days + 1)
+    severity = severity.reshape(len(rules), times, days + 1)
     points = columns["buy_box_points_90d"].reshape(-1, days + 1).sum(axis=1)
     watched = dict.fromkeys(condition.metric for rule in rules for condition in rule.conditions)
     for i, (order, rating) in enumerate(ratings, 1):

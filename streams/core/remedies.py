@@ -11,12 +11,12 @@ import numpy as np
 
 from streams.core.calendar import Account, Rows, snapshot_columns
 from streams.core.metrics import WINDOWS, Array, Terms, monday_of, snapshot
-from streams.core.outlook import Course, end_of, judged
+from streams.core.outlook import Course, end_of, judged, past_of
 from streams.core.rules import Rule
 from streams.core.stories import AnyFact, FeedbackFact, OrderFact, SurveyFact
 
 MOST = 1_000_000  # good events that are tried before it is said that none end a breach
-_TRIED_AT_ONCE, _MOST_AT_ONCE = 256, 1 << 14
+_TRIED_AT_ONCE, _MOST_AT_ONCE = 256, 1 << 12
 
 
 class Good(NamedTuple):
@@ -85,10 +85,11 @@ def counts_until(rule: Rule, on: int, terms: Terms) -> int:
 def fewest(rule: Rule, course: Course, on: int) -> int | None:
     """How many more of what is good for it end a rule's breach in the row of a day, while one less does not.
 
-    They may happen on any days from today to the one of `counts_until` whose windows reach the day. None: not even
-    `MOST` would. (A good thing too many makes no metric worse, so that nothing beyond a failing `MOST` is missed.)
+    All on the day of `counts_until`; or, for a rule without memory, on any from today to that one whose windows reach
+    the row. None: not even `MOST` would. (A good thing too many makes no metric worse: if that many fail, all do.)
     """
-    if not judged([rule], course.columns, course.rows.account[1])[rule.name].breach[on - course.rows.first]:
+    alone = judged([rule], course.rows.account, course.columns, [len(course.rows.last_event_time)])[rule.name]
+    if not alone.breach[on - course.rows.first]:
         return 0
     happens = counts_until(rule, on, course.terms)
     if rule.subject not in GOOD_FOR or happens < course.as_of:
@@ -115,19 +116,39 @@ def _says(good: Good, course: Course, happens: int, on: int) -> Rows:
 
 def _in_breach(rule: Rule, course: Course, says: Rows, times: Array, on: int) -> Array:
     """Whether the rule is in breach in the row of a day with so many times more of it; for each of `times`."""
-    rows, n, row = course.rows, times[:, None], on - course.rows.first
-    shown = np.tile(rows.shown[says.first - rows.first], (len(n), 1))
-    for monday in range(int(monday_of(says.first)) + 7, on + 1, 7):
-        week = rows.week[monday - rows.first] + n * says.week[monday - says.first]
-        enough = (week[:, :1] >= course.terms.cs_min_responses) & (week[:, 1:2] > 0)
-        shown = np.where(enough, np.column_stack([np.full(len(n), monday), week[:, 1:]]), shown)
-    many = Rows(
-        rows.account,
-        on,
-        rows.counters[row] + n * says.counters[-1],
-        np.full(len(n), rows.last_event_time[row]),
-        rows.week[row] + n * says.week[-1],
-        shown,
-    )
-    columns = snapshot_columns([many], lambda account: course.terms) | {"day": np.full(len(n), on)}
-    return judged([rule], snapshot(columns), rows.account[1])[rule.name].breach
+    rows, n, days = course.rows, times[:, None, None], np.arange(says.first, on + 1)
+    cut = slice(says.first - rows.first, on + 1 - rows.first)
+    week = rows.week[cut] + n * says.week
+    columns = snapshot_columns(
+        [
+            Rows(
+                rows.account,
+                says.first,
+                _flat(rows.counters[cut] + n * says.counters),
+                np.tile(rows.last_event_time[cut], len(n)),
+                _flat(week),
+                _flat(_shown(rows.shown[cut.start], week, days, course.terms)),
+            )
+        ],
+        lambda account: course.terms,
+    ) | {"day": np.tile(days, len(n))}
+    past = past_of([rule], course, says.first, len(n))
+    verdicts = judged([rule], rows.account, snapshot(columns), [len(days)] * len(n), past)[rule.name]
+    ended: Array = verdicts.breach.reshape(len(n), -1)[:, -1]
+    return ended
+
+
+def _shown(first: Array, week: Array, days: Array, terms: Terms) -> Array:
+    """The evaluation on show on each of these days, given that of the first, and that of each day's week."""
+    shown = np.empty_like(week)
+    shown[:, 0] = first
+    for i, day in enumerate(days[1:], 1):
+        of_week = np.column_stack([np.full(len(week), day), week[:, i, 1:]])
+        enough = (day == monday_of(day)) & (week[:, i, :1] >= terms.cs_min_responses) & (week[:, i, 1:2] > 0)
+        shown[:, i] = np.where(enough, of_week, shown[:, i - 1])
+    return shown
+
+
+def _flat(rows: Array) -> Array:
+    flat: Array = rows.reshape(-1, rows.shape[-1])
+    return flat

@@ -1,41 +1,43 @@
-"""Rules on metrics: which rows are in breach, and which alerts that makes.
+"""Rules: what is a breach, how severe, of which accounts; the default ones, and their alerts' names.
 
-`judge` holds rows of any number of accounts and days against the rules at once; `history` reads the alerts that were
-off dense days. The orders behind an alert are found in `evidence`; what is done about it is said in `streams.alerts`.
+Rows are held against them in `verdicts`, the orders behind a breach found in `evidence`; what is done about it is said
+in `streams.alerts`.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from streams.core.metrics import METRICS, Array, Columns
+from schemas.rows import AccountId
+from streams.core.metrics import METRICS
 
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-QUIET = -1  # the severity of what is not in breach; others are an index of SEVERITIES
 Comparison = Literal["<", "<=", ">", ">="]
 # A threshold met exactly is told right: a rate is one division of whole numbers, rounded as its literal is.
-_BEYOND: dict[str, Callable[[Any, Any], Any]] = {
+BEYOND: dict[str, Callable[[Any, Any], Any]] = {
     "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
 }  # fmt: skip
 
 # What a rule can be about: every metric that is a number.
 NUMERIC = tuple(m.name for m in METRICS if m.type in ("UInt32", "UInt8", "Int64", "Nullable(Float64)"))
 
-# The rules of SPEC section 7 that are about cases and sources: their names are taken.
-OTHER_RULES = frozenset(("negative_feedback", "case_overdue", "case_closing", "case_follow_up", "source_silent"))
-
 
 class Level(NamedTuple):
-    """Beyond this threshold, that severity."""
+    """Beyond this threshold, that severity; an alert that fires keeps it until the value is at `clear` or better.
+
+    Without `clear` until it is no longer beyond the threshold.
+    """
 
     threshold: float
     severity: Severity
+    clear: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,30 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Which accounts a rule is about: globs, in which case counts; none are all."""
+
+    sellers: tuple[str, ...] = ()
+    marketplaces: tuple[str, ...] = ()
+
+    def has(self, account: AccountId) -> bool:
+        """Whether it is about this account."""
+        return all(
+            not globs or any(fnmatchcase(name, glob) for glob in globs)
+            for name, globs in zip(account, (self.sellers, self.marketplaces), strict=True)
+        )
+
+
+EVERYWHERE = Scope()
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """In breach where any condition's metric lies beyond a level's threshold; of several levels the severest.
 
-    `levels` go from mild to severe. `silences` names rules that say less in the same row. `marketplaces` gives
-    other thresholds, one a level. Raises ValueError for levels out of order.
+    `levels` go from mild to severe. A breach fires when it has held for `for_days`: 1, when the day after is in breach
+    too. `silences` names rules that say less in the same row. `marketplaces` gives other thresholds, one a level.
+    Raises ValueError for levels out of order, and where `clear` is not on the good side of a threshold.
     """
 
     name: str
@@ -67,15 +88,35 @@ class Rule:
     levels: tuple[Level, ...]
     silences: tuple[str, ...] = ()
     marketplaces: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    for_days: int = 0
+    scope: Scope = EVERYWHERE
 
     def __post_init__(self) -> None:
-        ranks = [SEVERITIES.index(level.severity) for level in self.levels]
+        ranks = self.ranks
         if not self.conditions or not ranks or any(b <= a for a, b in pairwise(ranks)):
             raise ValueError("needs a metric, and levels from mild to severe")
-        severer = _BEYOND[self.comparison[0]]
+        severer = BEYOND[self.comparison[0]]
         for thresholds in ([level.threshold for level in self.levels], *self.marketplaces.values()):
             if len(thresholds) != len(ranks) or not all(severer(b, a) for a, b in pairwise(thresholds)):
                 raise ValueError(f"needs {len(ranks)} thresholds, the severer one harder to reach by {self.comparison}")
+            clears = [level.clear for level in self.levels]
+            for clear, threshold in zip(clears, thresholds, strict=True):
+                if clear is not None and not severer(threshold, clear):
+                    better = "above" if self.comparison[0] == "<" else "below"
+                    raise ValueError(f"needs clear {better} the threshold {threshold:g}, it is {clear:g}")
+            ends = [edge if clear is None else clear for clear, edge in zip(clears, thresholds, strict=True)]
+            if any(severer(a, b) for a, b in pairwise(ends)):
+                raise ValueError("needs the severer severity to clear no later than the milder one")
+
+    @property
+    def ranks(self) -> list[int]:
+        """The levels' severities, as an index of SEVERITIES."""
+        return [SEVERITIES.index(level.severity) for level in self.levels]
+
+    @property
+    def is_memoryless(self) -> bool:
+        """Whether a row alone tells what fires: nothing has to hold, and nothing is kept until it clears."""
+        return self.for_days == 0 and all(level.clear is None for level in self.levels)
 
     @property
     def subject(self) -> str:
@@ -139,107 +180,23 @@ DEFAULT_RULES: tuple[Rule, ...] = (
 )
 
 
-# --- judgement -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class OtherRule:
+    """A rule about cases or sources and their clocks: what it means is fixed, and not said here."""
+
+    name: str
+    severity: Severity = "warning"
+    scope: Scope = EVERYWHERE
 
 
-class Verdicts(NamedTuple):
-    """What a rule says of n rows: severity (QUIET: no breach), and the value and the threshold it was held against."""
-
-    severity: Array
-    value: Array
-    threshold: Array
-
-    @property
-    def breach(self) -> Array:
-        """Which rows are in breach."""
-        result: Array = self.severity > QUIET
-        return result
-
-
-def judge(rules: Iterable[Rule], columns: Columns, marketplaces: Array) -> dict[str, Verdicts]:
-    """The verdicts of each rule on n rows, by the rule's name.
-
-    `columns` is what `metrics.snapshot` gives, NaN for null, which is never a breach; `marketplaces` the
-    marketplace_id of each row. A rule that is silenced is in no breach; being silenced does not keep it from
-    silencing others.
-    """
-    rules = list(rules)
-    found = {rule.name: _judge(rule, columns, marketplaces) for rule in rules}
-    silenced: dict[str, Array] = {}
-    for rule in rules:
-        for name in rule.silences:
-            silenced[name] = found[rule.name].breach | silenced.get(name, False)
-    for name, where in silenced.items():
-        if name in found:
-            found[name] = found[name]._replace(severity=np.where(where, QUIET, found[name].severity))
-    return found
-
-
-def _judge(rule: Rule, columns: Columns, marketplaces: Array) -> Verdicts:
-    severity = np.full(len(marketplaces), QUIET, dtype=np.int8)
-    value = np.full(len(marketplaces), np.nan)
-    thresholds = [_threshold(rule, level, marketplaces) for level in range(len(rule.levels))]
-    threshold = thresholds[0].copy()
-    for condition in rule.conditions:
-        here = np.asarray(columns[condition.metric], dtype=np.float64)
-        enough = _enough(condition, columns)
-        value = np.where(np.isnan(value), here, value)
-        for (_, name), edge in zip(rule.levels, thresholds, strict=True):
-            rank = SEVERITIES.index(name)
-            worse = enough & _BEYOND[rule.comparison](here, edge) & (severity < rank)
-            severity[worse], value[worse], threshold[worse] = rank, here[worse], edge[worse]
-    return Verdicts(severity, value, threshold)
-
-
-def _threshold(rule: Rule, level: int, marketplaces: Array) -> Array:
-    edges = np.full(len(marketplaces), float(rule.levels[level].threshold))
-    for marketplace, thresholds in rule.marketplaces.items():
-        edges[marketplaces == marketplace] = thresholds[level]
-    return edges
-
-
-def _enough(condition: Condition, columns: Columns) -> Array:
-    enough: Array = np.asarray(True)
-    for text, least in condition.minimum.items():
-        sample = sum(np.asarray(columns[term], dtype=np.float64) for term in addends(text))
-        enough = enough & (sample >= least)
-    return enough
-
-
-# --- the alerts that were ------------------------------------------------------------------------------------
-
-
-class Run(NamedTuple):
-    """An alert as it was, in rows: where it began or changed severity, its last row in breach, the first one after.
-
-    `account` is the position of the account; `resolved` is None while the account's last row is in breach.
-    """
-
-    account: int
-    turns: Array
-    last: int
-    resolved: int | None
-
-
-def history(severity: Array, sizes: Sequence[int] | Array) -> list[Run]:
-    """Each maximal run of days in breach, in the order of the rows.
-
-    Rows are dense and sorted by day, `sizes[i]` (at least one) of account i after those of the accounts before it.
-    """
-    lengths = np.asarray(sizes, dtype=np.int64)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    before, after = np.roll(severity, 1), np.roll(severity, -1)
-    before[starts] = after[ends - 1] = QUIET
-    breach = severity > QUIET
-    turns = np.flatnonzero(breach & (severity != before))
-    begins = np.flatnonzero(before[turns] == QUIET)
-    lasts = np.flatnonzero(breach & (after == QUIET))
-    accounts = np.searchsorted(ends, lasts, side="right")
-    return [
-        Run(int(account), of_run, int(last), int(last) + 1 if last + 1 < ends[account] else None)
-        for account, of_run, last in zip(accounts, np.split(turns, begins)[1:], lasts, strict=True)
-    ]
+OTHER_RULES: dict[str, OtherRule] = {
+    rule.name: rule
+    for rule in (
+        OtherRule("negative_feedback"), OtherRule("case_target"), OtherRule("case_overdue"), OtherRule("case_closing"),
+        OtherRule("case_follow_up"), OtherRule("source_silent", "critical"),
+    )
+}  # fmt: skip
+OFF_BY_DEFAULT = frozenset(("case_target",))  # three hours are a target, not a duty
 
 
 def alert_id(rule: str, seller_id: str, marketplace_id: str, subject: str, first_breach_day: int) -> str:

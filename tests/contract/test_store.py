@@ -511,10 +511,16 @@ def test_alerts_are_shown_in_their_latest_state(store: Store) -> None:
     store.add_alerts([resolved], [change(state="resolved", day=DAY + 1, version=2)])
     store.add_alerts([alert(severity="critical")], [])
     assert by_id(store.alerts()) == [resolved, fired[1]]
-    assert store.alerts(only_firing=True) == [fired[1]]
+    assert store.alerts(only_open=True) == [fired[1]]
     assert sorted((c.alert_id, c.day, c.state, c.value) for c in store.alert_changes([ACCOUNT])) == [
         ("a", DAY, "firing", 0.1), ("a", DAY + 1, "resolved", 0.1), ("b", DAY, "firing", None),
     ]  # fmt: skip
+
+
+def test_pending_alerts_are_open_and_muted_changes_are_told_apart(store: Store) -> None:
+    store.add_alerts([alert(state="pending"), alert("b"), alert("c", state="resolved")], [change(muted=1), change("b")])
+    assert [row.alert_id for row in by_id(store.alerts(only_open=True))] == ["a", "b"]
+    assert {found.alert_id: found.muted for found in store.alert_changes([ACCOUNT])} == {"a": 1, "b": 0}
 
 
 def test_alerts_are_given_by_account(store: Store) -> None:

@@ -6,6 +6,7 @@ stands still until nothing else can happen.
 """
 
 import asyncio
+import json
 import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -18,12 +19,15 @@ from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic, account_key
 from schemas.rows import Standard
+from streams.alerter import TOPIC, Alerter
 from streams.checking import Sampler
 from streams.core.metrics import Terms
+from streams.core.rules import Rule
 from streams.following import Tenure, Written
 from streams.intake import Outgoing, Partition
 from streams.pipeline import Pipeline
 from streams.refusals import NO_LIMIT, Refusals
+from streams.rewrite import Historian
 from tests.memory import MemoryStore
 
 DEAD_LETTERS = tuple(f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC))
@@ -164,11 +168,12 @@ class Worker:
         self.world, self.thread = world, Thread()
         tenure = Tenure(world.generation, world.store.next_epoch(), world.log.partitions, frozenset(owned))
         self.pipeline = Pipeline(
-            world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=STANDARD,
+            world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=world.standard,
             as_of=world.store.as_of(), hot_bytes=world.hot_bytes, refusals=world.refusals, thread=self.thread,
             clock=lambda: world.now_ms, waiting=lambda: world.waiting, send=self._send, commit=self._commit,
             judge=self._judge,
         )  # fmt: skip
+        self.alerter = Alerter(world.rules, list) if world.rules and world.is_live else Historian(world.rules)
         self.sampler = Sampler(world.store, lambda _: world.terms, STANDARD, tenure.epoch, self.pipeline.call)
         self.reads = {at: offset for at, offset in world.log.committed.items() if at[1] in tenure.owned}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -244,7 +249,10 @@ class Worker:
     async def _send(self, records: list[Outgoing]) -> None:
         await asyncio.sleep(0)
         for record in records:
-            self.world.log.append(record)
+            if record.topic == TOPIC:
+                self.world.alerts.append(json.loads(record.value or b""))
+            else:
+                self.world.log.append(record)
 
     async def _commit(self, offsets: dict[Partition, int]) -> None:
         await asyncio.sleep(0)
@@ -252,6 +260,9 @@ class Worker:
             self.world.log.committed |= offsets
 
     async def _judge(self, pipeline: Pipeline, written: Written) -> None:
+        if self.world.rules:
+            await self.alerter.judge(pipeline, self.world.store, written)
+            return
         await pipeline.call(self.world.store.alerts, list(written.versions), True)
 
 
@@ -267,7 +278,10 @@ class World:
         codec: Codec = CODEC,
         hot_bytes: int = 1 << 30,
         dlq_limit: float = NO_LIMIT,
+        rules: tuple[Rule, ...] = (),
     ) -> None:
+        self.rules, self.is_live = rules, True  # else workers judge as those of a replay do
+        self.alerts: list[dict[str, Any]] = []  # what is on the topic
         self.log, self.store, self.codec = Log(partitions), MemoryStore(), codec
         self.hot_bytes, self.waiting = hot_bytes, 0  # what accounts may take of memory; records yet to be fetched
         self.refusals = Refusals(dlq_limit)  # one process after the other
@@ -277,6 +291,10 @@ class World:
         self.sleepers: list[Worker] = []
         self.events: list[dict[str, Any]] = []  # produced so far
         self.rubbish: list[tuple[str, int, int]] = []  # where it was put
+
+    @property
+    def standard(self) -> Standard:
+        return STANDARD if self.is_live else STANDARD._replace(rules=1)
 
     def produce(self, event: dict[str, Any], *, astray: int = 0) -> None:
         """An event on its topic, so many partitions from where it belongs."""

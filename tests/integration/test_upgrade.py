@@ -170,6 +170,20 @@ def test_killed_after_any_statement_an_upgrade_is_run_again_and_every_row_is_the
     assert statements >= 8
 
 
+def test_changes_from_before_there_was_muting_are_muted(server: Served, tmp_path: Path) -> None:
+    earlier = shutil.copytree(DDL, tmp_path / "ddl")
+    for file in earlier.glob("*.sql"):
+        if file.name >= "005":
+            file.unlink()
+    with server.client() as any_database:
+        any_database.command("CREATE DATABASE before_muting")
+    with server.client(database="before_muting") as client:
+        migrate(client, ddl=earlier)
+        client.command("INSERT INTO stored_alert_history (alert_id, state) VALUES ('a', 'firing')")
+        migrate(client)
+        assert client.query("SELECT alert_id, state, muted FROM alert_history").result_rows == [("a", "firing", 1)]
+
+
 def test_two_programs_upgrade_at_once(old: Callable[[], Client], later: Path, server: Served) -> None:
     client = old()
     before = everything(client)

@@ -1,22 +1,25 @@
 """Alerts: as they happen, as a replay rewrites them, and what people are told of one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId, AlertChange, AlertRow
+from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from sink.embedded import open_embedded
 from sink.schema import migrate
 from sink.store import Store
-from streams.alerts import AlertBook, as_json, change_of
+from streams.alerts import AlertBook, as_json, change_of, that_were
 from streams.core.calendar import Account, snapshot_columns
 from streams.core.evidence import Evidence
 from streams.core.metrics import Array, Terms, snapshot
-from streams.core.rules import Condition, Level, Rule, alert_id
+from streams.core.rules import Condition, Level, Rule, Scope, alert_id
 from streams.rewrite import rewrite
 from tests.contract.test_store import put
 from tests.fold import add
@@ -66,17 +69,17 @@ def newest(account: Account, as_of: int) -> dict[str, Array]:
 
 
 def changes_of(book: AlertBook, day: int, version: int, row: dict[str, Array], account: Account) -> list[AlertRow]:
-    news = book.news(row, [account.id])
+    news = book.news(day, DailyRows([account.id], [1], row))
     return book.changes(day, {account.id: version}, news, {account.id: Evidence(account)})
 
 
 class Live:
     """A worker's side of one account: events in, changes out."""
 
-    def __init__(self, *rules: Rule, firing: Sequence[AlertRow] = ()) -> None:
+    def __init__(self, *rules: Rule, known: Sequence[AlertRow] = ()) -> None:
         self.account = Account(("S", "M"), Terms())
         self.book = AlertBook(rules)
-        self.book.learn([("S", "M")], firing)
+        self.book.learn([("S", "M")], known)
 
     def changes(self, day: int, *events: Mapping[str, Any], epoch: int = 1) -> list[AlertRow]:
         for event in events:
@@ -130,7 +133,7 @@ def test_an_alert_of_another_day_is_another_alert() -> None:
 def test_a_new_owner_knows_what_fires_and_outranks_the_old_one() -> None:
     old = Live(NEGATIVE)
     (fired,) = old.changes(DAY, rating("o1", DAY, 1))
-    new = Live(NEGATIVE, firing=[fired])
+    new = Live(NEGATIVE, known=[fired])
     assert new.changes(DAY, rating("o1", DAY, 1), epoch=2) == []
     (over,) = new.changes(DAY, removed("o1", DAY + 0.1), epoch=2)
     (asleep,) = old.changes(DAY + 40)
@@ -138,10 +141,45 @@ def test_a_new_owner_knows_what_fires_and_outranks_the_old_one() -> None:
     assert over.version > asleep.version
 
 
+def test_a_breach_is_pending_until_it_has_held_and_nobody_is_told_of_it() -> None:
+    patient = replace(NEGATIVE, for_days=2)
+    live = Live(patient)
+    (pending,) = live.changes(DAY, rating("o1", DAY, 1))
+    assert (pending.state, pending.severity, pending.order_ids) == ("pending", "info", ["o1"])
+    assert live.changes(DAY + 1) == []
+    (fired,) = Live(patient, known=[pending]).changes(DAY + 2, rating("o1", DAY, 1))  # after a restart
+    assert fired == pending._replace(state="firing", version=fired.version)
+    assert live.changes(DAY + 2) == [fired]
+    (over,) = live.changes(DAY + 30)
+    assert (over.state, over.alert_id, over.resolved_at) == ("resolved", pending.alert_id, (DAY + 30) * MS_A_DAY)
+
+
+def test_a_breach_that_ends_before_it_fires_was_no_alert() -> None:
+    live = Live(replace(NEGATIVE, for_days=2))
+    (pending,) = live.changes(DAY, rating("o1", DAY, 1))
+    (gone,) = live.changes(DAY + 1, removed("o1", DAY + 1))
+    assert gone == pending._replace(gone=1, version=gone.version)
+    assert gone.version > pending.version
+    (again,) = live.changes(DAY + 1, rating("o2", DAY + 1.5, 1))
+    assert (again.state, again.since) == ("pending", (DAY + 1) * MS_A_DAY)
+
+
+def test_a_severity_is_kept_until_it_clears() -> None:
+    live = Live(replace(NEGATIVE, levels=(Level(1, "info", 0.5), Level(3, "critical", 2))))
+    (fired,) = live.changes(DAY, *(rating(f"o{n}", DAY + n / 10, 1) for n in range(4)))
+    assert (fired.severity, fired.threshold) == ("critical", 3)
+    assert live.changes(DAY + 1, removed("o0", DAY + 1)) == []  # 3: not beyond the threshold, and not clear
+    (better,) = live.changes(DAY + 2, removed("o1", DAY + 2))
+    assert (better.severity, better.value, better.threshold) == ("info", 2, 1)
+    assert live.changes(DAY + 3, removed("o2", DAY + 3)) == []
+    (over,) = live.changes(DAY + 4, removed("o3", DAY + 4))
+    assert (over.state, over.severity, over.value) == ("resolved", "info", 0)
+
+
 def test_alerts_of_other_rules_are_left_alone_and_those_of_no_rule_resolved() -> None:
     (fired,) = Live(NEGATIVE).changes(DAY, rating("o1", DAY, 1))
     case = fired._replace(rule="case_overdue", alert_id="case")
-    live = Live(SCARCE, firing=[fired, case])
+    live = Live(SCARCE, known=[fired, case])
     over, scarce = sorted(live.changes(DAY, rating("o1", DAY, 1)), key=lambda alert: alert.state, reverse=True)
     assert (over.alert_id, over.state, over.value) == (fired.alert_id, "resolved", None)
     assert (scarce.rule, scarce.state) == ("scarce", "firing")
@@ -244,27 +282,66 @@ def test_a_replay_repeated_writes_nothing_and_one_by_other_rules_takes_back(stor
         assert [row | {"changed_at": 0} for row in rows] == [row | {"changed_at": 0} for row in first[view]]
 
 
-def test_a_replay_writes_what_a_worker_would_have_who_saw_every_day(store: Store) -> None:
-    accounts = accounts_of(*EVENTS)
-    book = AlertBook(RULES)
-    book.learn(accounts, [])
+PATIENT = (
+    NEGATIVE,
+    replace(NEGATIVE, name="patient", for_days=2, silences=("scarce",)),
+    replace(NEGATIVE, name="stubborn", levels=(Level(1, "info", 0), Level(2, "critical", 1)), for_days=1),
+    SCARCE,
+    replace(SCARCE, name="long", for_days=40, scope=Scope(marketplaces=("M",))),
+)
+
+
+def day_by_day(rules: Sequence[Rule], *events: Mapping[str, Any]) -> tuple[dict[str, AlertRow], set[AlertChange]]:
+    """The alerts, and their changes, of a worker who saw every day of each account; versions 0, without orders."""
     alerts: dict[str, AlertRow] = {}
     changes: set[AlertChange] = set()
-    for key, account in accounts.items():
+    for key, account in accounts_of(*events).items():
         columns, (size,) = rows_of([account], AS_OF)
         for row in range(size):
+            book = AlertBook(rules)  # another worker each day: what is open is in the tables
+            of_account = (alert for alert in alerts.values() if (alert.seller_id, alert.marketplace_id) == key)
+            book.learn([key], [alert for alert in of_account if alert.state != "resolved" and not alert.gone])
             day = int(columns["day"][row])
             now = {name: values[row : row + 1] for name, values in columns.items()}
-            for alert in changes_of(book, day, 0, now, accounts[key]):
+            for alert in changes_of(book, day, 0, now, account):
                 alerts[alert.alert_id] = alert._replace(version=0, order_ids=[], order_count=0)
-                changes.add(change_of(alert, day)._replace(version=0))
-    replayed(store, accounts, *RULES, version=1)
-    written = [alert._replace(version=0, order_ids=[], order_count=0) for alert in store.alerts()]
-    assert sorted(written) == sorted(alerts.values())
-    rows = store.query_arrow(
-        "SELECT alert_id, toInt32(day), rule, seller_id, marketplace_id, state, value, 0, 0 FROM alert_history"
+                if alert.state != "pending":
+                    changes.add(change_of(alert, day, muted=True)._replace(version=0))
+    return {name: alert for name, alert in alerts.items() if not alert.gone}, changes
+
+
+def looking_back(rules: Sequence[Rule], *events: Mapping[str, Any]) -> tuple[dict[str, AlertRow], set[AlertChange]]:
+    """The same as they were."""
+    accounts = accounts_of(*events)
+    columns, sizes = rows_of(list(accounts.values()), AS_OF)
+    rows = DailyRows(list(accounts), sizes, columns)
+    found = list(that_were(rules, rows, lambda keys: {key: Evidence(accounts[key]) for key in keys}))
+    alerts = {alert.alert_id: alert._replace(order_ids=[], order_count=0) for alert, _ in found}
+    return alerts, {change for _, changes in found for change in changes}
+
+
+RATINGS = st.builds(
+    lambda order, day, stars, seller: (
+        rating(order, DAY + day, stars, seller) if stars else removed(order, DAY + day, seller=seller)
+    ),
+    st.sampled_from("abcd"), st.integers(0, 55), st.integers(0, 5), st.sampled_from("ST"),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(RATINGS, min_size=1, max_size=14))
+def test_looking_back_finds_what_workers_would_have_who_saw_every_day(events: list[dict[str, Any]]) -> None:
+    assert looking_back(PATIENT, *events) == day_by_day(PATIENT, *events)
+
+
+def test_a_replay_writes_what_a_worker_would_have_who_saw_every_day(store: Store) -> None:
+    replayed(store, accounts_of(*EVENTS), *PATIENT, version=1)
+    alerts, changes = day_by_day(PATIENT, *EVENTS)
+    assert {alert.state for alert in alerts.values()} == {"pending", "firing", "resolved"}
+    assert sorted(alert._replace(version=0, order_ids=[], order_count=0) for alert in store.alerts()) == sorted(
+        alerts.values()
     )
-    assert {AlertChange(*row.values()) for row in rows.to_pylist()} == changes
+    assert {change._replace(version=0) for change in store.alert_changes(list(accounts_of(*EVENTS)))} == changes
 
 
 def test_a_replay_over_nothing_is_quiet(store: Store) -> None:

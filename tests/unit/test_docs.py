@@ -8,11 +8,12 @@ import pytest
 from streams.commands.cli import COMMANDS
 from streams.core.metrics import METRICS, Metric
 from streams.core.rules import DEFAULT_RULES
+from streams.ruletables import RuleTable
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)  # settings: all but access, then access
+SHOWN = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)  # settings: all but access, then access, then rules
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -22,6 +23,11 @@ def test_readme_has_a_row_for_every_metric_with_its_unit_and_formula(metric: Met
 
 def test_readme_names_every_rule() -> None:
     assert not [rule.name for rule in DEFAULT_RULES if f"| `{rule.name}` |" not in README]
+
+
+def test_readme_names_every_key_of_a_rule() -> None:
+    keys = [field.alias or name for name, field in RuleTable.model_fields.items()]
+    assert not [key for key in keys if f"| `{key}` |" not in README]
 
 
 def test_readme_names_every_command() -> None:
@@ -47,6 +53,10 @@ def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> Non
     file = tmp_path / "sellerpulse.toml"
     file.write_text(SHOWN[1])
     assert load_settings(file, {}, {}).kafka.speaks_tls
+    file.write_text(SHOWN[2])
+    assert {rule.name: rule.for_days for rule in load_settings(file, {}, {}).alerts.rules if rule.for_days} == {
+        "negative_rate": 2
+    }
     file.write_text(SHOWN[0])
     settings = load_settings(file, {}, {})
     assert settings.metrics.terms_of("MKT-JP").cs_min_responses == 20

@@ -1,7 +1,6 @@
 """Rules: each default one by a table, silencing, marketplaces, the alerts that were, and the orders behind."""
 
-from collections.abc import Mapping
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,24 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId
+from schemas.rows import AccountId, DailyRows
 from streams.core.calendar import Account
 from streams.core.evidence import BEHIND, Evidence, orders_behind
 from streams.core.metrics import COUNTER_INDEX, COUNTERS, Array, Terms, snapshot
 from streams.core.rules import (
     DEFAULT_RULES,
     NUMERIC,
-    QUIET,
     SEVERITIES,
     Comparison,
     Condition,
     Level,
     Rule,
+    Scope,
     alert_id,
-    history,
-    judge,
 )
 from streams.core.stories import FeedbackFact, OrderFact
+from streams.core.verdicts import QUIET, Past, history, judge
 from tests.fold import add
 from tests.unit.test_guarantee import FEEDBACK, ORDERS
 
@@ -40,6 +38,11 @@ REST = {
 }  # fmt: skip
 
 
+def rows_of(columns: Mapping[str, Any], *marketplaces: str) -> DailyRows:
+    """A row for each of these marketplaces."""
+    return DailyRows([("S", marketplace) for marketplace in marketplaces], [1] * len(marketplaces), dict(columns))
+
+
 def columns_of(*rows: Mapping[str, float]) -> dict[str, Array]:
     """Rows by the catalogue, of the counters that each row gives; the others are 0."""
     names = [counter.name for counter in COUNTERS]
@@ -47,7 +50,7 @@ def columns_of(*rows: Mapping[str, float]) -> dict[str, Array]:
 
 
 def severity(rule: str, **counters: float) -> str | None:
-    verdicts = judge([RULES[rule]], columns_of(counters), np.array(["M"], dtype=object))[rule]
+    verdicts = judge([RULES[rule]], rows_of(columns_of(counters), "M"))[rule]
     found = int(verdicts.severity[0])
     assert bool(verdicts.breach[0]) == (found != QUIET)
     return None if found == QUIET else SEVERITIES[found]
@@ -144,14 +147,10 @@ def rule_on(metric: str, comparison: Comparison, *levels: Level, name: str = "mi
     return Rule(name, (Condition(metric),), comparison, levels, **more)
 
 
-def markets(*names: str) -> Array:
-    return np.array(names, dtype=object)
-
-
 def test_negative_rate_silences_the_next_two_in_its_own_row() -> None:
     bad = {"negative_90d": 10, "positive_90d": 10, "stars_90d": 60}
     lukewarm = {"neutral_90d": 20, "stars_90d": 60}
-    verdicts = judge(DEFAULT_RULES, columns_of(bad, lukewarm), markets("M", "M"))
+    verdicts = judge(DEFAULT_RULES, rows_of(columns_of(bad, lukewarm), "M", "M"))
     assert verdicts["negative_rate"].breach.tolist() == [True, False]
     assert verdicts["positive_rate"].breach.tolist() == [False, True]
     assert verdicts["average_stars"].breach.tolist() == [False, True]
@@ -164,7 +163,7 @@ def test_a_silenced_rule_still_silences() -> None:
         rule_on("negative_90d", ">", warning, name="b", silences=("c", "unknown")),
         rule_on("negative_90d", ">", warning, name="c"),
     ]
-    verdicts = judge(rules, {"negative_90d": np.array([1])}, markets("M"))
+    verdicts = judge(rules, rows_of({"negative_90d": np.array([1])}, "M"))
     assert [name for name, verdict in verdicts.items() if verdict.breach[0]] == ["a"]
 
 
@@ -173,14 +172,14 @@ def test_null_is_never_a_breach() -> None:
     for comparison in ("<", "<=", ">", ">="):
         for metric in NUMERIC:
             rule = rule_on(metric, comparison, Level(0, "info"))
-            assert not judge([rule], columns, markets("M"))["mine"].breach[0]
+            assert not judge([rule], rows_of(columns, "M"))["mine"].breach[0]
 
 
 def test_marketplaces_have_thresholds_of_their_own() -> None:
     rule = rule_on(
         "cs_score", "<", Level(8, "info"), Level(6, "warning"), marketplaces={"DE": (7.0, 5.0), "FR": (9.0, 8.5)}
     )
-    verdicts = judge([rule], {"cs_score": np.array([7.5, 7.5, 4.0, 7.5])}, markets("UK", "DE", "DE", "FR"))["mine"]
+    verdicts = judge([rule], rows_of({"cs_score": np.array([7.5, 7.5, 4.0, 7.5])}, "UK", "DE", "DE", "FR"))["mine"]
     assert verdicts.severity.tolist() == [0, QUIET, 1, 1]
     assert verdicts.threshold.tolist() == [8.0, 7.0, 5.0, 8.5]
 
@@ -192,7 +191,7 @@ def test_of_several_conditions_the_worst_is_told() -> None:
         "cs_score": np.array([7.0, 7.0, 9.0, np.nan, np.nan]),
         "cs_running_score": np.array([6.5, 5.0, 9.5, 5.0, 9.0]),
     }
-    verdicts = judge([rule], columns, markets(*"MMMMM"))["mine"]
+    verdicts = judge([rule], rows_of(columns, *"MMMMM"))["mine"]
     assert verdicts.severity.tolist() == [0, 1, QUIET, 1, QUIET]
     assert verdicts.value.tolist() == [7.0, 5.0, 9.0, 5.0, 9.0]
     assert verdicts.threshold.tolist() == [8.0, 6.0, 8.0, 6.0, 8.0]
@@ -214,37 +213,147 @@ def test_levels_go_from_mild_to_severe(levels: tuple[Level, ...]) -> None:
 
 def test_no_rows_have_no_verdicts() -> None:
     columns = {name: np.array([]) for name in NUMERIC}
-    verdicts = judge(DEFAULT_RULES, columns, markets())
+    verdicts = judge(DEFAULT_RULES, rows_of(columns))
     assert all(len(verdict.breach) == 0 for verdict in verdicts.values())
-    assert history(verdicts["cs_score"].severity, []) == []
+    assert history(verdicts["cs_score"], []) == []
+
+
+# --- what has to hold, and what is kept until it clears ------------------------------------------------------
+
+
+def on_days(rule: Rule, *values: float, sample: Sequence[int] = (), past: Past | None = None) -> str:
+    """Day by day what the rule says of one account: `.` quiet, small pending, large firing, by severity."""
+    columns = {"cs_score": np.array(values), "orders_90d": np.array(sample or [9] * len(values))}
+    rows = DailyRows([("S", "M")], [len(values)], columns)
+    found = judge([rule], rows, {"mine": past} if past else None)["mine"]
+    letters = [".iwc"[rank + 1] for rank in found.severity.tolist()]
+    return "".join(letter.upper() if fires else letter for letter, fires in zip(letters, found.fires, strict=True))
+
+
+def held(days: int, fired: int = QUIET) -> Past:
+    return Past(np.array([fired], dtype=np.int8), np.array([days]))
+
+
+def score_rule(*levels: Level, for_days: int = 0, minimum: int = 0) -> Rule:
+    return Rule("mine", (Condition("cs_score", {"orders_90d": minimum}),), "<", levels, for_days=for_days)
+
+
+@pytest.mark.parametrize(
+    "rule, values, expected",
+    [
+        (score_rule(Level(6, "info")), (7, 5, 6, 5), ".I.I"),
+        (score_rule(Level(6, "info"), for_days=2), (5, 5, 5, 5, 6, 5, 5, 7), "iiII.ii."),
+        (score_rule(Level(6, "info"), for_days=1), (7, 5, 6, 5, 5), ".i.iI"),
+        (score_rule(Level(6, "info", 7)), (6.5, 5, 6, 6.9, 7, 6.5, 5), ".III..I"),
+        # What is pending has to stay beyond the threshold, what fires only on the wrong side of clear.
+        (score_rule(Level(6, "info", 7), for_days=1), (5, 6.5, 5, 5, 6.5, 7), "i.iII."),
+        (score_rule(Level(8, "info"), Level(6, "warning")), (7, 5, 7, 8), "IWI."),
+        (score_rule(Level(8, "info", 8.5), Level(6, "warning", 7)), (8.2, 7.5, 5, 6.5, 7, 8.2, 8.5), ".IWWII."),
+        (score_rule(Level(8, "info", 8.5), Level(6, "warning")), (5, 6.5, 8.2, 5, 9), "WIIW."),
+        (score_rule(Level(8, "info"), Level(6, "warning"), for_days=1), (7, 5, 7, 9, 5, 5), "iWI.wW"),
+        (score_rule(Level(6, "info", 7)), (5, np.nan, 6.5, 5, 6.5), "I..II"),
+    ],
+)  # fmt: skip
+def test_a_breach_holds_then_fires_and_ends_when_it_clears(rule: Rule, values: Sequence[float], expected: str) -> None:
+    assert on_days(rule, *values) == expected
+
+
+def test_too_small_a_sample_keeps_no_alert() -> None:
+    rule = score_rule(Level(6, "info", 7), minimum=5)
+    assert on_days(rule, 5, 6.5, 6.5, 6.5, sample=[5, 5, 4, 5]) == "II.."
+
+
+def test_what_went_before_goes_on() -> None:
+    rule = score_rule(Level(8, "info", 8.5), Level(6, "warning", 7), for_days=3)
+    assert on_days(rule, 5, 5, past=held(2)) == "wW"
+    assert on_days(rule, 9, 5, 5, 5, 5, past=held(2)) == ".wwwW"
+    assert on_days(rule, 8.2, 6.5, 5, 6.5, past=held(0, fired=0)) == "IIWW"
+    assert on_days(rule, 6.5, 8.2, 8.5, 8.2, past=held(0, fired=1)) == "WI.."
+
+
+def test_a_rule_is_about_the_accounts_of_its_scope() -> None:
+    rule = rule_on("cs_score", "<", Level(6, "info"), scope=Scope(("a*", "b"), ("M?",)))
+    accounts = [("abc", "M1"), ("b", "M1"), ("bc", "M1"), ("a", "M")]
+    rows = DailyRows(accounts, [1, 2, 1, 1], {"cs_score": np.full(5, 5)})
+    assert judge([rule], rows)["mine"].breach.tolist() == [True, True, True, False, False]
+
+
+def test_a_rule_silences_as_long_as_its_alert_fires() -> None:
+    rules = [
+        rule_on("negative_90d", ">", Level(5, "info", 2), name="mine", silences=("other",)),
+        rule_on("negative_90d", ">", Level(1, "info"), name="other"),
+    ]
+    rows = DailyRows([("S", "M")], [6], {"negative_90d": np.array([3, 6, 4, 2, 3, 0])})
+    verdicts = judge(list(reversed(rules)), rows)
+    assert verdicts["mine"].breach.tolist() == [False, True, True, False, False, False]
+    assert verdicts["other"].breach.tolist() == [True, False, False, True, True, False]
 
 
 # --- the alerts that were ------------------------------------------------------------------------------------
 
 
-def naive_history(accounts: list[list[int]]) -> list[tuple[int, list[int], int, int | None]]:
-    """Day by day: (account, rows of changed severity, last row in breach, first row after)."""
-    runs, row = [], 0
+def naive_history(
+    accounts: list[list[tuple[int, int]]], ranks: Sequence[int], for_days: int
+) -> list[tuple[int, int, list[int], int, int | None]]:
+    """Day by day, of (severity reached, severity kept): account, first row, rows where it fires anew, last, resolved.
+
+    A pending one that is still open has no row where it fires.
+    """
+    found, row = [], 0
     for account, days in enumerate(accounts):
-        end = row + len(days)
-        for breach, group in groupby(range(row, end), key=lambda at: days[at - row] != QUIET):
-            rows = list(group)
-            if breach:
-                turns = [at for at in rows if at == rows[0] or days[at - row] != days[at - row - 1]]
-                runs.append((account, turns, rows[-1], rows[-1] + 1 if rows[-1] + 1 < end else None))
-        row = end
-    return runs
+        state, severity, since, fired, last = "quiet", QUIET, 0, list[int](), 0
+        for reached, kept in days:
+            before = severity
+            if state == "firing":
+                severity = max(reached, min(severity, max((rank for rank in ranks if rank <= kept), default=QUIET)))
+            else:
+                severity = reached
+            if severity == QUIET:
+                if state == "firing":
+                    found.append((account, since, fired, last, row))
+                state, fired = "quiet", []
+            else:
+                if state == "quiet":
+                    state, since = "pending", row
+                if state == "pending" and row - since >= for_days:
+                    state, before = "firing", QUIET
+                if state == "firing" and severity != before:
+                    fired.append(row)
+                last = row
+            row += 1
+        if state != "quiet":
+            found.append((account, since, fired, last, None))
+    return found
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.lists(st.integers(-1, 2), min_size=1, max_size=12), max_size=6))
-def test_history_is_what_a_day_by_day_reading_finds(accounts: list[list[int]]) -> None:
-    severities = np.array([day for days in accounts for day in days], dtype=np.int8)
+LEVELS = (Level(8, "info", 9), Level(6, "warning", 7), Level(4, "critical"))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(st.lists(st.integers(3, 10), min_size=1, max_size=12), max_size=6),
+    st.integers(0, 3),
+    st.sampled_from([LEVELS, LEVELS[:1], tuple(level._replace(clear=None) for level in LEVELS)]),
+)
+def test_history_is_what_a_day_by_day_reading_finds(
+    accounts: list[list[int]], for_days: int, levels: tuple[Level, ...]
+) -> None:
+    rule = score_rule(*levels, for_days=for_days)
+    sizes = [len(days) for days in accounts]
+    values = np.array([value for days in accounts for value in days], dtype=np.float64)
+    rows = DailyRows([(f"{i}", "M") for i in range(len(sizes))], sizes, {"cs_score": values, "orders_90d": values})
     found = [
-        (run.account, run.turns.tolist(), run.last, run.resolved)
-        for run in history(severities, [len(days) for days in accounts])
+        (one.account, one.since, one.firing, one.last, one.resolved)
+        for one in history(judge([rule], rows)["mine"], sizes)
     ]
-    assert found == naive_history(accounts)
+
+    def ranked(value: int) -> tuple[int, int]:
+        reached = max((n for n, level in enumerate(levels) if value < level.threshold), default=QUIET)
+        kept = max((n for n, level in enumerate(levels) if value < (level.clear or level.threshold)), default=QUIET)
+        return reached, kept
+
+    expected = naive_history([[ranked(value) for value in days] for days in accounts], rule.ranks, for_days)
+    assert found == expected
 
 
 def test_alert_ids_are_stable_and_tell_apart() -> None:

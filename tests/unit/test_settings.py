@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from streams.core.metrics import Terms
-from streams.core.rules import DEFAULT_RULES, Condition, Level, Rule
+from streams.core.rules import DEFAULT_RULES, Condition, Level, Rule, Scope
 from streams.settings import Settings, load_settings
 
 SECRET = "hunter" + "2"
@@ -23,6 +24,11 @@ def said(tmp_path: Path, toml: str, **more: Any) -> Settings:
 
 
 def complaint(tmp_path: Path, toml: str, **more: Any) -> str:
+    """What is said of it, without the line of the file."""
+    return re.sub(r"^(pulse.toml):\d+:", r"\1:", whole_complaint(tmp_path, toml, **more))
+
+
+def whole_complaint(tmp_path: Path, toml: str, **more: Any) -> str:
     with pytest.raises(ConfigurationError) as refused:
         said(tmp_path, toml, **more)
     text = str(refused.value)
@@ -230,14 +236,98 @@ def test_a_rule_of_ones_own_can_be_on_any_number(tmp_path: Path) -> None:
         ('name = "negative_rate"\nthreshold = { grave = 1 }', ": alerts.rules[0].threshold: must be a number"),
         ('name = "negative_rate"\nthreshold = {}', ": alerts.rules[0].threshold: must be a number"),
         ('name = "positive_rate"\nsilences = ["average_star"]',
-         'silences "average_star", which is unknown, did you mean "average_stars"?'),
-        ('name = "positive_rate"\nsilences = ["negative_rate"]', ": alerts: rules silence each other: "),
-        ('name = "case_overdue"\nenabled = false', 'rule "case_overdue" is about cases or sources'),
-        ('name = "cs_score"\n[[alerts.rules]]\nname = "cs_score"', ": alerts: a rule is there twice"),
+         '[0]: rule "positive_rate" silences "average_star", which is unknown, did you mean "average_stars"?'),
+        ('name = "positive_rate"\nsilences = ["negative_rate"]', ": alerts.rules[0]: rules silence each other: "),
+        ('name = "case_overdue"\nthreshold = 3',
+         'rule "case_overdue" is about cases or sources, not about a metric: it has no threshold'),
+        ('name = "case_overdue"\nfor = 3', "not about a metric: it has no for"),
+        ('name = "cs_score"\n[[alerts.rules]]\nname = "cs_score"', ': alerts.rules[1]: rule "cs_score" is there twice'),
+        ('name = "cs_score"\nfor = -1', ": alerts.rules[0].for: input should be greater than or equal to 0"),
+        ('name = "cs_score"\nfor = 1.5', ": alerts.rules[0].for: input should be a valid integer"),
+        ('name = "negative_rate"\nclear = 0.05', "needs clear below the threshold 0.05, it is 0.05"),
+        ('name = "positive_rate"\nclear = 0.9', "needs clear above the threshold 0.95, it is 0.9"),
+        ('name = "negative_rate"\nclear = 0.03\nmarketplaces = { DE = 0.02 }', "below the threshold 0.02, it is 0.03"),
+        ('name = "negative_rate"\nclear = { info = 0.03 }', "the severities warning: clear says one number for each"),
+        ('name = "cs_score"\nclear = 9', "has the severities info, warning: clear says one number for each"),
+        ('name = "cs_score"\nclear = { warning = 8.5 }', "the severer severity to clear no later than the milder"),
+        ('name = "cs_score"\nonly_sellers = [""]', ".only_sellers[0]: string should have at least 1 character"),
     ],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_is_refused(tmp_path: Path, table: str, expected: str) -> None:
     assert expected in complaint(tmp_path, f"[[alerts.rules]]\n{table}")
+
+
+def test_a_rule_may_ask_to_hold_to_clear_and_be_about_some_accounts_alone(tmp_path: Path) -> None:
+    found = rules(
+        tmp_path,
+        """
+        [[alerts.rules]]
+        name = "negative_rate"
+        for = 3
+        clear = 0.04
+        only_sellers = ["shop-*", "S1"]
+
+        [[alerts.rules]]
+        name = "cs_score"
+        clear = { info = 8.5, warning = 7 }
+        only_marketplaces = ["MKT-DE"]
+        """,
+    )
+    assert found["negative_rate"].levels == (Level(0.05, "warning", 0.04),)
+    assert found["negative_rate"].for_days == 3
+    sellers = ("shop-1", "S1", "s1", "S10", "my-shop-1")
+    assert [name for name in sellers if found["negative_rate"].scope.has((name, "M"))] == ["shop-1", "S1"]
+    assert found["cs_score"].levels == (Level(8, "info", 8.5), Level(6, "warning", 7))
+    assert [found["cs_score"].scope.has(("S", market)) for market in ("MKT-DE", "MKT-DEU")] == [True, False]
+
+
+def test_rules_on_cases_and_sources_can_be_switched_and_said_to_be_more_or_less_severe(tmp_path: Path) -> None:
+    default = {rule.name: rule for rule in said(tmp_path, "").alerts.other_rules}
+    assert {name: rule.severity for name, rule in default.items()} == {
+        "negative_feedback": "warning", "case_overdue": "warning", "case_closing": "warning",
+        "case_follow_up": "warning", "source_silent": "critical",
+    }  # fmt: skip
+    alerts = said(
+        tmp_path,
+        """
+        [[alerts.rules]]
+        name = "negative_feedback"
+        enabled = false
+
+        [[alerts.rules]]
+        name = "case_target"
+        enabled = true
+        only_sellers = ["S*"]
+
+        [[alerts.rules]]
+        name = "case_overdue"
+        severity = "critical"
+        """,
+    ).alerts
+    found = {rule.name: rule for rule in alerts.other_rules}
+    assert found.keys() == default.keys() - {"negative_feedback"} | {"case_target"}
+    assert found["case_target"].scope == Scope(("S*",), ())
+    assert found["case_overdue"].severity == "critical"
+    assert alerts.rules == DEFAULT_RULES
+
+
+RULE = '[[alerts.rules]]\nname = "cs_running_score"\n'
+
+
+@pytest.mark.parametrize(
+    "toml, line",
+    [
+        (f'{RULE}\n# [[alerts.rules]]\n[[alerts.rules]]\nname = "x"\n\nthreshold = "high"', 8),  # the key
+        (f'{RULE}\n[[ alerts . rules ]]  # another\nname = "negative_rate"\nclear = 0.06', 4),  # the table
+        (f'{RULE}{RULE}', 3),
+        (f'{RULE}silences = [\n]\n[[alerts.rules]]\nname = """\n[[alerts.rules]]\n"""', 5),
+        ('[receivers]\nlog = true\n[alerts]\nrules = [\n  { name = "cs_score" },\n  { name = "x" },\n]', 7),
+        ("[alerts]\n\n\nrulez = 1", 4),
+        ("[kafka]\n\npartitions = 0", 3),
+    ],
+)  # fmt: skip
+def test_a_complaint_names_the_line_of_the_file(tmp_path: Path, toml: str, line: int) -> None:
+    assert whole_complaint(tmp_path, toml).startswith(f"pulse.toml:{line}: ")
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
