@@ -41,6 +41,7 @@ COMMANDS = {
     "alerts": "Alerts: list, show, acknowledge, silence, check, test, backtest.",
     "cases": "Bad ratings: what to do about them, by when, and what was done.",
     "explain": "The orders and events behind a number, and why it changed.",
+    "outlook": "An account's coming days, and what would end a breach.",
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",
