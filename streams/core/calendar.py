@@ -221,7 +221,7 @@ class Account:
             if not is_conversation
             and (
                 order in self._replaced
-                or any(fact.rating is not None and fact.rating <= 3 for fact in feedback.get(order, {}).values())
+                or any(fact.rating is not None and fact.rating <= 3 for fact in feedback[order].values())
             )
         ]
 

@@ -159,7 +159,7 @@ def still_to_rate(account: Account, as_of: int) -> Counter[int]:
     for order, story in account.stories[OrderFact].items():
         placed = min((event.time_ms for event in story.values() if event.kind == "PLACED"), default=0)
         if oldest < placed <= now and not any(
-            fact.kind == "SUBMITTED" and fact.time_ms <= now for fact in feedback.get(order, {}).values()
+            fact.kind == "SUBMITTED" and fact.time_ms <= now for fact in feedback[order].values()
         ):
             last_days[placed // MS_A_DAY + RATEABLE_DAYS - 1] += 1
     return last_days
@@ -184,7 +184,7 @@ class Removal(NamedTuple):
 def standing_rating(account: Account, order: str, as_of: int) -> FeedbackFact | None:
     """The rating of an order that stands at the end of a day."""
     standing = None
-    for fact in sorted(account.stories[FeedbackFact].get(order, {}).values()):
+    for fact in sorted(account.stories[FeedbackFact][order].values()):
         if fact.time_ms <= end_of(as_of) and fact.kind in ("SUBMITTED", "REMOVED", "STRUCK"):
             standing = fact if fact.kind == "SUBMITTED" else None
     return standing
@@ -247,7 +247,7 @@ def _taken(account: Account, order: str, as_of: int, days: int) -> Array:
     counters = []
     for more in ([], [removal(as_of)]):
         alone = Account(account.id, account.terms)
-        stories = (account.stories[topic].get(order, {}).values() for topic in (OrderFact, FeedbackFact))
+        stories = (account.stories[topic][order].values() for topic in (OrderFact, FeedbackFact))
         for fact in chain(*stories, more):
             alone.add(order, fact)
         alone.restate(as_of + days)

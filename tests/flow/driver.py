@@ -11,7 +11,6 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 from aiokafka.partitioner import murmur2
@@ -20,7 +19,6 @@ from schemas.codec import Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, UNKNOWN_TOPIC, Topic, account_key
 from schemas.rows import Standard
-from sink.connect import connect
 from streams.alerter import TOPIC, Alerter
 from streams.casework import CaseChange
 from streams.checking import Sampler

@@ -14,7 +14,9 @@ from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)  # settings: all but access, then access, then rules, then receivers
+SHOWN = re.findall(
+    r"```toml\n(.*?)```", README, re.DOTALL
+)  # settings: all but access, then access, then rules, then receivers
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
