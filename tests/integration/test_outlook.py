@@ -9,7 +9,7 @@ from tests.integration.program import run, sql, succeed
 
 TODAY, LATER = "2025-06-20", "2025-09-18"
 ACCOUNTS = """SELECT seller_id, marketplace_id FROM alerts WHERE state = 'firing' AND subject != 'last_event_time'
-    GROUP BY ALL ORDER BY countIf(rule = 'negative_rate') DESC, count() DESC, seller_id, marketplace_id LIMIT 5"""
+    GROUP BY ALL ORDER BY countIf(rule = 'negative_rate') DESC, count() DESC, seller_id, marketplace_id LIMIT 4"""
 OF = "seller_id = '{seller_id}' AND marketplace_id = '{marketplace_id}'"
 DAYS = f"SELECT * EXCEPT (computed_at, seller_id, marketplace_id) FROM seller_daily WHERE {OF} AND day >= '{TODAY}'"
 ALERTS = f"""SELECT rule, severity, toString(toDate(since)) AS begins, toString(toDate(resolved_at)) AS ends FROM alerts
@@ -51,9 +51,10 @@ def test_replaying_the_future_confirms_the_outlook(tmp_path: Path) -> None:
     known = [line for line in (folder / "year.jsonl").read_text().splitlines(keepends=True) if day_of(line) <= TODAY]
     (folder / "known.jsonl").write_text("".join(known))
     succeed(folder, "replay", "known.jsonl", "--db", "db", "--as-of", TODAY)
-    treated, relieved, *left_alone = rows(folder, ACCOUNTS, {})
-    assert len(left_alone) == 3
-    outlooks = [(account, told(folder, account, "--days", "90")) for account in left_alone]
+    treated, *others = rows(folder, ACCOUNTS, {})
+    outlooks = [(account, told(folder, account, "--days", "90")) for account in others]
+    at = next(i for i, (_, outlook) in enumerate(outlooks) if "case" in outlook)
+    relieved, with_all = outlooks.pop(at)
 
     # So many 5-star ratings, and one less.
     remedy = next(one for one in told(folder, treated)["remedy"] if one["good"] == "5-star ratings" and one["today"])
@@ -72,7 +73,7 @@ def test_replaying_the_future_confirms_the_outlook(tmp_path: Path) -> None:
     assert remedy["rule"] not in {row["rule"] for row in rows(folder, FIRING, treated)}
 
     # A rating removed.
-    case = told(folder, relieved)["case"][0]
+    case = with_all["case"][0]
     without = told(folder, relieved, "--without", case["order_id"], "--days", "90")
     gone = common | relieved | {"kind": "REMOVED", "rating": None, "event_time": f"{TODAY}T23:59:59.999Z"}
     feed(folder, [gone | {"event_id": "gone", "order_id": case["order_id"]}], TODAY)
