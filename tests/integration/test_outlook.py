@@ -96,7 +96,7 @@ def test_replaying_the_future_confirms_the_outlook(tmp_path: Path) -> None:
         alerts = [{name: row[name] for name in ("rule", "begins", "ends")} for row in rows(folder, ALERTS, account)]
         assert sorted(breaches, key=json.dumps) == sorted(alerts, key=json.dumps)
         ended += sum(b["ends"] is not None for b in breaches)
-    assert ended > 3
+    assert ended >= 3  # or the test shows little
 
 
 def test_what_is_wrong_is_told_in_a_line(tmp_path: Path) -> None:
