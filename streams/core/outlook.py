@@ -191,10 +191,27 @@ def standing_rating(account: Account, order: str, as_of: int) -> FeedbackFact | 
 
 
 def open_ratings(account: Account, as_of: int) -> list[tuple[str, FeedbackFact]]:
-    """Orders with a standing rating of 1-2 stars that its buyer can still take back, each with the rating."""
+    """Orders with a standing rating of 1-2 stars that may still go, each with the rating.
+
+    Its buyer can still take it back, or the marketplace has yet to answer a request to remove it.
+    """
     found = [(order, standing_rating(account, order, as_of)) for order in account.stories[FeedbackFact]]
     since_ms = end_of(as_of - REMOVABLE_DAYS)
-    return [(order, r) for order, r in found if r and (r.rating or 5) <= 2 and r.time_ms > since_ms]
+    return [
+        (order, rating)
+        for order, rating in found
+        if rating and (rating.rating or 5) <= 2 and (rating.time_ms > since_ms or _asked(account, order, rating, as_of))
+    ]
+
+
+def _asked(account: Account, order: str, rating: FeedbackFact, as_of: int) -> bool:
+    """Whether a request to remove a rating waits for its answer."""
+    steps = [
+        fact.kind
+        for fact in sorted(account.stories[FeedbackFact][order].values())
+        if fact > rating and fact.time_ms <= end_of(as_of) and fact.kind in ("REMOVAL_REQUESTED", "REMOVAL_DENIED")
+    ]
+    return steps[-1:] == ["REMOVAL_REQUESTED"]
 
 
 def removal(as_of: int) -> FeedbackFact:

@@ -331,6 +331,13 @@ def test_a_rating_is_open_for_sixty_days_if_it_is_of_one_or_two_stars() -> None:
     assert open_ratings(account, DAY + REMOVABLE_DAYS) == open_ratings(account, DAY - 1) == []
 
 
+def test_a_rating_stays_open_while_its_removal_is_asked_for() -> None:
+    kinds = {0: "SUBMITTED", 50: "REMOVAL_REQUESTED", 80: "REMOVAL_DENIED"}
+    events = [event("feedback", "o", DAY + day, kind=kind, rating=1) for day, kind in kinds.items()]
+    account = fed(events, DAY + 100, Terms())
+    assert [len(open_ratings(account, DAY + day)) for day in (0, 59, 79, 80)] == [1, 1, 1, 0]
+
+
 def test_an_order_can_be_rated_for_ninety_days_and_once() -> None:
     events = [event("orders", f"o{day}", DAY + day, kind="PLACED") for day in (0, 1, 50)]
     events += [event("orders", "shipped alone", DAY + 40, kind="SHIPPED")]
