@@ -117,6 +117,8 @@ def test_a_digest_tells_standing_cases_and_what_leaves_the_windows() -> None:
         assert told["metrics"][0] == {"metric": "orders_30d", "value": 3.0, "before": 0.0}
         assert told["metrics"][2] == {"metric": "negative_rate_90d", "value": 1.0, "before": 1.0}
         assert told["leaving"] == [{"day": "2024-03-20", "counter": "negative_90d", "count": 1}]
+        assert told["firing"] == []
+        assert "alerts" not in told  # receivers know changes of alerts by that name
         (case,) = told["cases"]
         assert (case["order_id"], case["status"], case["due"]) == ("o1", "removal_requested", "case_follow_up")
         assert case["due_at"] == "2024-03-20T00:00:00Z"
