@@ -114,16 +114,17 @@ def _gaps(which: str, now: int) -> str:
         f"SELECT {_KEY}, source, toUnixTimestamp64Milli(event_time) AS t FROM {table} FINAL WHERE {which}"
         for table in _TABLES
     )
-    of_source = f"PARTITION BY {_KEY}, source ORDER BY day"
+    # Days are (day, events, first, last); a gap is the day before it and the first event after.
     return f"""
-SELECT {_KEY}, source, last, next FROM (
-    SELECT {_KEY}, source, last,
-        leadInFrame(first) OVER ({of_source} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next,
-        countIf(events >= {USUAL_EVENTS}) OVER ({of_source} RANGE BETWEEN {USUAL_OF_DAYS} PRECEDING AND 1 PRECEDING)
-            AS busy
+SELECT {_KEY}, source, gap.1.4 AS last, gap.2 AS next FROM (
+    SELECT {_KEY}, source, arraySort(groupArray((day, events, first, last))) AS days,
+        arrayFilter(gap -> if(gap.2 = 0, {int(now)} + 1, gap.2) - gap.1.4 > {SILENT_MS},
+            arrayZip(days, arrayPushBack(arrayPopFront(days.3), 0))) AS gaps
     FROM (
         SELECT {_KEY}, source, toInt32(intDiv(t, {_A_DAY})) AS day, count() AS events, min(t) AS first, max(t) AS last
         FROM ({each}) WHERE t <= {int(now)} GROUP BY {_KEY}, source, day
-    )
-) WHERE busy >= {USUAL_DAYS} AND if(next = 0, {int(now)} + 1, next) - last > {SILENT_MS}
+    ) GROUP BY {_KEY}, source HAVING countIf(events >= {USUAL_EVENTS}) >= {USUAL_DAYS}
+) ARRAY JOIN gaps AS gap
+WHERE arrayCount(of -> of.2 >= {USUAL_EVENTS} AND of.1 >= gap.1.1 - {USUAL_OF_DAYS} AND of.1 < gap.1.1, days)
+    >= {USUAL_DAYS}
 ORDER BY {_KEY}, source, last"""

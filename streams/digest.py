@@ -22,7 +22,7 @@ from streams.port import Call
 from streams.receivers import Message
 
 ACCOUNTS_A_SLICE = 200
-LOOK_S = 60.0
+LOOK_S = 20.0
 
 
 class DigestStore(Protocol):
@@ -140,7 +140,7 @@ class Digests:
         self._call, self._send, self._outbox = call, send, outbox
 
     async def run(self, clock: Callable[[], int]) -> None:
-        """Look every minute; ends with the tenure, when a call is cancelled."""
+        """Look now and then; ends with the tenure, when a call is cancelled."""
         while True:
             await self.look(clock())
             await asyncio.sleep(LOOK_S)

@@ -193,8 +193,8 @@ _WORDS = {
 
 def in_words(alert: AlertRow) -> str:
     """What an alert of one of these rules is about, in words."""
-    if alert.value is None:
-        return f"{alert.rule} of {alert.subject} is no more"
     order = alert.order_ids[0] if alert.order_ids else "unknown"
+    if alert.value is None:
+        return f"{f'order {order}' if alert.order_ids else f'source {alert.subject}'}: it is not so after all"
     words = _WORDS[alert.rule]
     return words.format(value=alert.value, threshold=alert.threshold, order=order, subject=alert.subject)

@@ -79,7 +79,7 @@ def as_json(digest: Digest) -> dict[str, Any]:
     return {
         "type": "digest", "id": digest.id, "seller_id": seller, "marketplace_id": marketplace, "day": iso(digest.day),
         "metrics": [one._asdict() for one in digest.metrics],
-        "alerts": [
+        "firing": [
             {"alert_id": one.alert_id, "rule": one.rule, "subject": one.subject, "severity": one.severity,
              "since": _iso(one.since)}
             for one in digest.alerts

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from schemas.events import MS_A_DAY
-from schemas.rows import AccountId, CaseClocks, CaseRow, Mark, SourceGap, Transition
+from schemas.rows import AccountId, AlertChange, AlertRow, CaseClocks, CaseRow, Mark, SourceGap, Transition
 from sink.store import Store
 from streams.alerts import change_of
+from streams.backtest import Span, Tally, backtest
 from streams.core.clocks import alert_of, of_case
+from streams.core.metrics import Terms
 from streams.core.rules import OTHER_RULES
+from streams.rewrite import rewrite
 from tests.contract.test_store import ACCOUNT, DAY, LIVE, order, put
 
 HOUR = 3_600_000
@@ -152,3 +155,50 @@ def test_an_account_is_undigested_until_all_have_its_digest(store: Store) -> Non
     store.add_digests(DAY, {("S", "M"): False})  # of somebody who slept
     assert store.undigested(DAY, 1, (0,)) == {}
     assert store.undigested(DAY, 1, ()) == {}
+
+
+# --- a replay ------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_judges_cases_and_sources_once_as_each_was_at_its_time(store: Store) -> None:
+    put(store, *busy_days(20))
+    put(store, *(order(f"back-{hours}", source="feed", event_time=LAST + hours * HOUR) for hours in (60, 100, 130)))
+    asked = [Transition("open", LAST, "f", None), Transition("removal_requested", LAST + 30 * HOUR, "r", None)]
+    late = case("late", first_action_at=LAST + 30 * HOUR, transitions=asked, expires_at=None,
+                follow_up_at=LAST + 102 * HOUR, status="removal_requested")  # fmt: skip
+    store.add_cases([late, case("other", seller_id="S2")])
+    now = (DAY + 6) * MS_A_DAY - 1
+    rules = {name: rule for name, rule in OTHER_RULES.items() if name != "case_target"}
+
+    def judged(version: int, **without: object) -> tuple[list[AlertRow], list[AlertChange]]:
+        these = {name: rule for name, rule in rules.items() if name not in without}
+        rewrite(store, (), these, lambda _: Terms(), [ACCOUNT], now, version << 40)
+        return sorted(store.alerts([ACCOUNT])), sorted(store.alert_changes([ACCOUNT]))
+
+    alerts, changes = judged(1)
+    assert {(a.rule, a.state, a.since - LAST, a.resolved_at and a.resolved_at - LAST, a.value) for a in alerts} == {
+        ("negative_feedback", "firing", 0, None, 1),
+        ("case_overdue", "resolved", 24 * HOUR, 30 * HOUR, 30),
+        ("case_follow_up", "firing", 102 * HOUR, None, 3),
+        ("source_silent", "resolved", 48 * HOUR, 60 * HOUR, 60),
+    }
+    assert {(c.rule, c.state, c.day - DAY, c.value, c.muted) for c in changes} == {
+        ("negative_feedback", "firing", 0, 1, 1),
+        ("case_overdue", "firing", 1, 24, 1),
+        ("case_overdue", "resolved", 1, 30, 1),
+        ("case_follow_up", "firing", 4, 3, 1),
+        ("source_silent", "firing", 2, 48, 1),
+        ("source_silent", "resolved", 2, 60, 1),
+    }
+    assert judged(2) == (alerts, changes)  # versions too: nothing was written
+    fewer, _ = judged(3, source_silent=None)
+    assert {alert.rule for alert in fewer} == {"negative_feedback", "case_overdue", "case_follow_up"}
+
+    (tried,) = backtest(store, (), rules.values(), Span(DAY + 1, DAY + 5), lambda done, total: None)
+    assert {(one.alert.rule, round(one.since - LAST / MS_A_DAY, 3), round(one.days, 3)) for one in tried} == {
+        ("negative_feedback", 0.625, 5), ("case_overdue", 1, 0.25), ("case_follow_up", 4.25, 1.375),
+        ("source_silent", 2, 0.5),
+    }  # fmt: skip
+    tally = Tally(Span(DAY + 1, DAY + 5), 1)
+    tally.add(tried)
+    assert (tally.accounts, tally.firing, tally.bars) == (1, 2, [1, 1, 1, 1, 1])

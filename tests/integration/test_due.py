@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,7 +59,9 @@ def test_a_case_is_told_once_whoever_is_killed_and_falls_due_with_no_event(
         assert of_alerts(place, begin) == {(*opened, "one"): 1}
         assert firing(place) == set()
 
-        settings = {"RECEIVERS__WEBHOOK__URL": webhook.url}
+        tomorrow = f"{datetime.now(UTC) + timedelta(1):%A}".lower()
+        settings = {"RECEIVERS__WEBHOOK__URL": webhook.url, "DIGEST__ENABLED": "true", "DIGEST__HOUR": "0"}
+        settings |= {"DIGEST__WEEKDAY": tomorrow}
         with place.worker(**settings) as worker:  # says it again, with the same id, and stores it
             wait_until(lambda: firing(place) == {("negative_feedback", "one")}, 60, "the alert", worker)
             wait_until(lambda: webhook.told, 30, "a notification", worker)
@@ -78,13 +81,22 @@ def test_a_case_is_told_once_whoever_is_killed_and_falls_due_with_no_event(
                 ("case_overdue", "resolved", "one"): 1,
             }  # fmt: skip
             wait_until(lambda: len(notified(webhook)) == len(told), 30, "all of them told", worker)
+            done = "SELECT told FROM digests FINAL WHERE seller_id = 'due' AND told"
+            wait_until(lambda: place.ask(done), 90, "the account's digest", worker)
             assert worker.stop() == 0, worker.log()
     assert set(notified(webhook).values()) == {1}
+    (digest,) = digests(webhook)
+    assert [case["order_id"] for case in digest["cases"]] == ["one", "two"]
     ids = "SELECT uniqExact(alert_id) AS ids, count() AS n FROM alerts WHERE seller_id = 'due'"
     assert place.ask(ids) == [{"ids": 4, "n": 4}]
 
 
 def notified(webhook: Webhook) -> Counter[tuple[str, str, str]]:
     """How often the receiver was told of which change."""
-    changes = [change for message in list(webhook.told) for change in message["alerts"]]
+    changes = [change for message in list(webhook.told) for change in message.get("alerts", ()) if "state" in change]
     return Counter((one["rule"], one["state"], one["order_ids"][0]) for one in changes)
+
+
+def digests(webhook: Webhook) -> list[dict[str, Any]]:
+    """What the receiver was told of digests."""
+    return [message for message in list(webhook.told) if message.get("type") == "digest"]

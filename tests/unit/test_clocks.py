@@ -7,7 +7,7 @@ import pytest
 from schemas.events import MS_A_DAY
 from schemas.rows import AlertRow, CaseClocks, SourceGap
 from streams.core.clocks import Spell, alert_of, changes, in_words, of_case, of_source
-from streams.core.rules import OTHER_RULES, alert_id
+from streams.core.rules import OTHER_RULES, OtherRule, Scope, alert_id
 
 ACCOUNT = ("S", "M")
 HOUR = 3_600_000
@@ -161,6 +161,14 @@ def test_an_alert_whose_case_or_rule_is_gone_is_over() -> None:
     gone = fired._replace(state="resolved", value=None, resolved_at=now, version=8)
     assert changes({"case_overdue": OTHER_RULES["case_overdue"]}, known, [], now, 8) == [gone]
     assert changes({}, known, all_spells(), now, 8) == [gone]
+    assert in_words(gone) == "order o1: it is not so after all"
+
+
+def test_a_rule_is_about_the_accounts_of_its_scope_with_its_own_severity() -> None:
+    now, mine = OPENED + 25 * HOUR, OtherRule("case_overdue", "critical", Scope(sellers=("S*",)))
+    assert [alert.severity for alert in changes({"case_overdue": mine}, {}, all_spells(), now, 1)] == ["critical"]
+    others = OtherRule("case_overdue", "critical", Scope(marketplaces=("elsewhere",)))
+    assert changes({"case_overdue": others}, {}, all_spells(), now, 1) == []
 
 
 def test_a_case_falls_due_again_under_another_id_on_another_day() -> None:

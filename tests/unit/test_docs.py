@@ -68,6 +68,8 @@ def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> Non
     }
     file.write_text(SHOWN[3])
     assert load_settings(file, {}, {}).receivers.email is not None
+    file.write_text(SHOWN[4])
+    assert load_settings(file, {}, {}).digest.enabled
     file.write_text(SHOWN[0])
     settings = load_settings(file, {}, {})
     assert settings.metrics.terms_of("MKT-JP").cs_min_responses == 20
