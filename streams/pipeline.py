@@ -216,6 +216,9 @@ class Pipeline:
         else:
             await self.rows.heat(days)
         fresh = {topic: self._into_stories(topic, events) for topic, events in work.events.items()}
+        for key in days.keys() - self.rows.changed:
+            if (account := self.rows.hot.get(key)) is not None:
+                account.pack()  # nothing was new, so its rows stay, and nobody else would
         reach("stories_changed")
         await self.rows.bury(days)
         await self.rows.lag({key: day for key, day in days.items() if key not in self.rows.hot})

@@ -146,7 +146,7 @@ class Account:
         Where an id was seen with other content, the content of the smaller rank stands.
         """
         topic = type(fact)
-        story = self.stories[topic][subject]
+        story = self.stories[topic].open(subject)
         known = story.get(fact.event_id)
         if known is not None and known.rank <= fact.rank:
             return False
@@ -154,7 +154,6 @@ class Account:
         if (is_conversation, subject) not in self._changed:
             self._changed[is_conversation, subject] = self._steps_of(is_conversation, subject)
         story[fact.event_id] = fact
-        self.stories[topic][subject] = story
         self.checksum = (self.checksum + fact.rank - (known.rank if known else 0)) % (1 << 64)
         if known is None:
             self.count += 1
@@ -192,6 +191,11 @@ class Account:
     def as_of(self) -> int:
         """The last day that has a row."""
         return self._calendar.as_of
+
+    def pack(self) -> None:
+        """Pack the stories that events came for, whether they changed anything or not; `restate` does too."""
+        for stories in self.stories.values():
+            stories.pack()
 
     def orders(self) -> Iterator[str]:
         """The orders that have events of either topic."""
@@ -238,6 +242,7 @@ class Account:
             if is_conversation:
                 self._weeks = None
         self._changed.clear()
+        self.pack()
         self._replaced = frozenset()
         if as_of > calendar.as_of:
             self._touch(calendar.as_of + 1)

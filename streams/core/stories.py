@@ -88,19 +88,36 @@ _UNPACK: dict[Any, Callable[[bytes], list[Any]]] = {
 
 
 class Stories:
-    """The stories of one topic by their subject, packed: they take a third of the memory that facts do."""
+    """The stories of one topic by their subject. Packed they take a third of the memory that facts do.
+
+    A story that is `open` stays as it is until all are packed, for it is about to change more than once.
+    """
 
     def __init__(self, of: type[AnyFact]) -> None:
         self._unpack = _UNPACK[of]
         self._packed: dict[str, bytes] = {}
+        self._open: dict[str, Story] = {}
+
+    def open(self, subject: str) -> Story:
+        """The story, to be changed; empty if nothing is known."""
+        story = self._open.get(subject)
+        if story is None:
+            story = self._open[subject] = self[subject]
+            self._packed.setdefault(subject, b"")
+        return story
+
+    def pack(self) -> None:
+        """Pack what is open."""
+        for subject, story in self._open.items():
+            self._packed[subject] = _PACK(list(story.values()))
+        self._open.clear()
 
     def __getitem__(self, subject: str) -> Story:
-        """The story as far as it is known; it is a copy."""
+        """The story as far as it is known, to be read."""
+        if (story := self._open.get(subject)) is not None:
+            return story
         packed = self._packed.get(subject)
-        return {fact.event_id: fact for fact in self._unpack(packed)} if packed is not None else {}
-
-    def __setitem__(self, subject: str, story: Story) -> None:
-        self._packed[subject] = _PACK(list(story.values()))
+        return {fact.event_id: fact for fact in self._unpack(packed)} if packed else {}
 
     def __contains__(self, subject: str) -> bool:
         return subject in self._packed

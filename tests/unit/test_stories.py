@@ -59,8 +59,10 @@ def test_a_story_is_unpacked_as_it_was_packed() -> None:
     ):
         stories = Stories(of)
         assert stories["one"] == {}
-        stories["one"] = story = {fact.event_id: fact for fact in facts}
-        assert stories["one"] == story
+        stories.open("one").update({fact.event_id: fact for fact in facts})
+        opened = dict(stories["one"])
+        stories.pack()
+        assert stories["one"] == opened
         assert [type(fact) for fact in stories["one"].values()] == [of, of]
         assert [*stories] == ["one"]
 
