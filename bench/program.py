@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -46,10 +46,16 @@ class Finished(NamedTuple):
 class Program:
     """`sellerpulse` with these words, started in `folder`, for a `with` block; what still runs at its end is killed.
 
-    `settings` are as in the environment, without their prefix: {"KAFKA__GROUP": "bench"}.
+    `settings` are as in the environment, without their prefix: {"KAFKA__GROUP": "bench"}. `program` takes its place.
     """
 
-    def __init__(self, *words: str, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *words: str,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        program: Sequence[str] | None = None,
+    ) -> None:
         stem = f"{words[0]}-{time.monotonic_ns()}"
         self._output, self._errors = folder / f"{stem}.out", folder / f"{stem}.err"
         self._words = words
@@ -58,7 +64,7 @@ class Program:
         environment |= {f"{PREFIX}{name}": value for name, value in (settings or {}).items()}
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [str(SELLERPULSE), *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+                [*(program or [str(SELLERPULSE)]), *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=errors,
             )  # fmt: skip
         self.pid = self._process.pid

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import ceilings, daysend, freshness, growth, ingest, rebuild, replays, soak, takeover, widths, worker
+from bench import ceilings, cost, daysend, freshness, growth, ingest, rebuild, replays, soak, takeover, widths, worker
 from bench.measured import Run, Step
 from bench.peers import subjects as peers
 from bench.workload import Workload
@@ -32,6 +32,7 @@ SUBJECTS = (
     Subject("replay", "replay of a file in order, into a fresh embedded database", replays.in_order),
     Subject("shuffled", "the same events in no order", replays.shuffled),
     Subject("rebuild", "all rows anew from stored events", rebuild.rebuild),
+    Subject("cost", "the whole job with cases and alerts, and without", cost.cost, by_default=False),
     Subject("widths", "replay with windows of 30 and of 3,650 days", widths.widths, by_default=False),
     Subject(
         "freshness", "from an event to its row, at 5,000 events/s for a minute", freshness.freshness, by_default=False

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Literal, NamedTuple
 
-from bench import daysend, freshness, rebuild, replays, soak, takeover, widths, worker
+from bench import cost, daysend, freshness, rebuild, replays, soak, takeover, widths, worker
 from bench.measured import Measured, Unit, written
 from bench.peers import subjects as peers
 
@@ -65,6 +65,7 @@ TARGETS = (
     Target("replay in order against shuffled", ratio(replays.IN_ORDER, replays.SHUFFLED), "x", "at most", 3),
     Target("rebuild", seconds(rebuild.REBUILD), "s", "at most", 10),
     Target("windows of 3,650 days against 30", value(widths.RATIO), "x", "at most", 1.1),
+    Target("cases and alerts: the time of a whole job", value(cost.RATIO), "x", "at most", 1.15),
     Target("event to visible row, p50", value(freshness.P50), "s", "at most", 1),
     Target("event to visible row, p99", value(freshness.P99), "s", "at most", 2),
     Target("take-over", value(takeover.TAKE_OVER), "s", "at most", 10),

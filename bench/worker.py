@@ -71,9 +71,17 @@ def _job(work: Workload, year: Year, names: tuple[str, str], folder: Path, step:
 
 
 def work_off(
-    bootstrap: str, events: int, folder: Path, *, workers: int = 1, settings: Mapping[str, str] | None = None
+    bootstrap: str,
+    events: int,
+    folder: Path,
+    *,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    program: Sequence[str] | None = None,
 ) -> Done:
     """So many workers, of these settings, into a fresh database until every row is right; then they are stopped.
+
+    `program` is what runs in place of `sellerpulse`, if anything.
 
     Raises SubjectFailed unless the topics hold so many events.
     """
@@ -86,7 +94,9 @@ def work_off(
         ends = _ends(progress, events)
         started = time.monotonic()
         words = ("worker", "--kafka", bootstrap, "--db", url, "--log-format", "json")
-        at_work = [stack.enter_context(Program(*words, folder=folder, settings=said)) for _ in range(workers)]
+        at_work = [
+            stack.enter_context(Program(*words, folder=folder, settings=said, program=program)) for _ in range(workers)
+        ]
         pids = [worker.pid for worker in at_work]
         with Memory(*pids, served.pid) as memory, Memory(*pids) as alone:
             first = wait_for_commits(at_work, progress, ends) - started
