@@ -140,7 +140,7 @@ class MemoryStore:
 
     def marks(self, accounts: Sequence[AccountId]) -> dict[AccountId, Mark]:
         """The marks of these accounts, as far as they have one."""
-        return self.load(accounts).marks
+        return {account: mark for account, (_, mark) in self._marks.items() if account in accounts}
 
     # --- rows --------------------------------------------------------------------------------------------
 
@@ -213,22 +213,22 @@ class MemoryStore:
 
     def stale_orders(self, accounts: Sequence[AccountId], until_ms: int, reading: int) -> list[OrderId]:
         """Orders whose case rows are not of this reading and of their events before `until_ms`."""
-        told, low = dict[OrderId, int](), set[OrderId]()
-        for topic in ("orders", "feedback"):
-            for (*order, _), (rank, event) in self._events[topic].items():
-                if event["event_time"] < until_ms:
-                    key = (order[0], order[1], order[2])
-                    told[key] = (told.get(key, 0) + rank) % (1 << 64)
-                    if event["kind"] == "SUBMITTED" and topic == "feedback" and event["rating"] <= 3:
-                        low.add(key)
         rows: dict[OrderId, list[CaseRow]] = {}
         for _, row in self._cases.values():
             rows.setdefault(row.order, []).append(row)
+        low = {
+            (seller, market, order)
+            for (seller, market, order, _), (_, event) in self._events["feedback"].items()
+            if event["kind"] == "SUBMITTED" and event["rating"] <= 3 and event["event_time"] < until_ms
+        }
+        asked = {key for key in low | rows.keys() if key[:2] in accounts}
+        told = dict.fromkeys(asked, 0)
+        for topic in ("orders", "feedback") if asked else ():
+            for (seller, market, order, _), (rank, event) in self._events[topic].items():
+                if (key := (seller, market, order)) in asked and event["event_time"] < until_ms:
+                    told[key] = (told[key] + rank) % (1 << 64)
         return sorted(
-            key
-            for key in low | rows.keys()
-            if key[:2] in accounts
-            and {(row.checksum, row.reading) for row in rows.get(key, ())} != {(told.get(key, 0), reading)}
+            key for key in asked if {(row.checksum, row.reading) for row in rows.get(key, ())} != {(told[key], reading)}
         )
 
     def case_stories(self, orders: Sequence[OrderId], until_ms: int) -> CaseStories:
