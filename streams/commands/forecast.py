@@ -20,7 +20,7 @@ from rich.table import Table
 
 from streams.commands.describing import printable
 from streams.commands.plotting import Curve, as_png, in_terminal
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Metric, iso
 from streams.core.outlook import (
     Breach,

@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError
 from streams.commands.cli import configured
 
 if TYPE_CHECKING:
-    from streams.core.calendar import Account
+    from streams.core.account import Account
     from streams.settings import Settings
 
 BY_DAYS = 7

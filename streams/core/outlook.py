@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.rows import AccountId, DailyRows
-from streams.core.calendar import Account, Rows, snapshot_columns
+from streams.core.account import Account, Rows, snapshot_columns
 from streams.core.metrics import Array, Columns, Terms, snapshot
 from streams.core.rules import SEVERITIES, Rule
 from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact

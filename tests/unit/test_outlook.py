@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.codec import digest_of
 from schemas.events import MS_A_DAY
 from schemas.rows import DailyRows
-from streams.core.calendar import Account, snapshot_columns
+from streams.core.account import Account, snapshot_columns
 from streams.core.metrics import Array, Terms, snapshot
 from streams.core.outlook import (
     REMOVABLE_DAYS,
