@@ -18,15 +18,11 @@ from schemas.rows import AccountId, Cell, DailyRows, Loaded, Mark, Standard, Sto
 from sink.casebook import CaseBook
 from sink.columns import as_read, as_written, repeated, values_of
 from sink.compare import compare
+from sink.loading import EVENT_TABLES, loading
 from sink.query import WRITE_SETTINGS, converted, of_accounts, of_partitions
 from sink.recompute import recompute
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Array, Terms
 
-EVENT_TABLES: dict[Topic, str] = {
-    "orders": "stored_order_events",
-    "feedback": "stored_feedback_events",
-    "surveys": "stored_survey_events",
-}
 ACCOUNTS_A_QUERY = 10_000
 
 
@@ -57,10 +53,7 @@ class Store(CaseBook):
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for these in _slices(accounts):
             for topic in TOPICS:
-                where = f"{these} AND {_TROUBLED[topic].format(these=these)}" if troubled else these
-                if since_ms is not None and topic != "surveys":
-                    where += f" AND {_SINCE.format(these=these, since=int(since_ms))}"
-                events[topic] += self._rows(f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}")
+                events[topic] += self._rows(loading(topic, these, troubled=troubled, since_ms=since_ms))
         return Loaded(events, self.marks(accounts))
 
     def seen_since(self, account: AccountId, since_ms: int) -> list[tuple[Topic, str, str, int, int]]:
@@ -247,32 +240,6 @@ class Store(CaseBook):
 
 
 _KEY = "seller_id, marketplace_id"
-_FACT = "toUnixTimestamp64Milli(event_time), event_id, reinterpretAsUInt64(digest)"
-_LOADED: dict[Topic, str] = {
-    "orders": f"{_KEY}, order_id, {_FACT}, kind, fulfilment, toUnixTimestamp64Milli(deliver_by)",
-    "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
-    "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
-}
-# Of an order or a conversation that nothing of this is true of, no metric is the worse: see `streams.core.evidence`.
-_TROUBLED_ORDERS = f"""({_KEY}, order_id) IN (
-    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} GROUP BY {_KEY}, order_id
-        HAVING countIf(kind NOT IN ('PLACED', 'SHIPPED', 'DELIVERED')) > 0 OR max(event_time) > min(deliver_by)
-    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
-        WHERE {{these}} AND (rating <= 3 OR NOT arrived_on_time OR NOT item_as_described OR NOT customer_service))"""
-_TROUBLED: dict[Topic, str] = {
-    "orders": _TROUBLED_ORDERS,
-    "feedback": _TROUBLED_ORDERS,
-    "surveys": f"({_KEY}, conversation_id) IN (SELECT {_KEY}, conversation_id FROM stored_survey_events "
-    "WHERE {these} AND NOT solved)",
-}
-_SINCE = f"""({_KEY}, order_id) IN (
-    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} AND (
-        event_time >= fromUnixTimestamp64Milli({{since}}) OR deliver_by >= fromUnixTimestamp64Milli({{since}}))
-    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
-        WHERE {{these}} AND event_time >= fromUnixTimestamp64Milli({{since}})
-    UNION ALL SELECT {_KEY}, argMin(order_id, event_time) FROM (
-        SELECT {_KEY}, order_id, event_time FROM stored_order_events WHERE {{these}}
-        UNION ALL SELECT {_KEY}, order_id, event_time FROM stored_feedback_events WHERE {{these}}) GROUP BY {_KEY})"""
 _MARKS = (
     f"SELECT {_KEY}, checksum, formula, rules, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version "
     "FROM account_marks FINAL"
