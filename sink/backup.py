@@ -20,8 +20,8 @@ from msgspec.json import decode, encode
 from schemas.errors import ConfigurationError, SellerpulseError
 from sink.embedded import MARKER, Folder
 from sink.instant import Progress, copy, copy_tree
+from sink.loading import EVENT_TABLES
 from sink.schema import refuse_newer
-from sink.store import EVENT_TABLES
 
 MANIFEST = "backup.json"
 DATA = "database"  # the folder in a backup that is the database's

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.errors import SellerpulseError
-from schemas.rows import OrderId
+from schemas.rows import AccountId, OrderId
 from sink.query import converted
 from sink.store import Store
 
@@ -38,9 +38,7 @@ def now_ms(store: Store) -> int:
 
     Raises SellerpulseError if there is no case that can be looked at.
     """
-    there = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'feedback_cases'"
-    if not _rows(store, there)[0][0]:
-        raise SellerpulseError("the database is of an earlier version: a worker brings it up to date when it starts")
+    _check(store)
     end = "toDateTime64(max(day) + 1, 3, 'UTC')"
     return int(_rows(store, f"SELECT toUnixTimestamp64Milli(least(now64(3, 'UTC'), {end})) FROM as_of_days")[0][0])
 
@@ -61,6 +59,16 @@ def cases(store: Store, asked: Asked, limit: int) -> list[Case]:
         opened = case["opened_at"], case["feedback_event_id"]
         case["done"] = {kind for at, event_id, kind in facts.get(order_of(case), ()) if (at, event_id) > opened}
     return found
+
+
+def open_cases(store: Store, account: AccountId) -> list[tuple[str, str]]:
+    """An account's orders with a case that is open, each with the event of its rating.
+
+    Raises SellerpulseError if there is no case that can be looked at.
+    """
+    _check(store)
+    query = f"SELECT order_id, feedback_event_id FROM feedback_cases WHERE {_ASKED} ORDER BY ALL"
+    return _rows(store, query, Asked(*account)._asdict() | {"statuses": list(OPEN)})
 
 
 def history(store: Store, case: Mapping[str, Any]) -> list[tuple[int, str, str | None]]:
@@ -109,6 +117,12 @@ _ASKED = """({seller:String} = '' OR seller_id = {seller:String})
 _OF_ORDER = "seller_id = {seller:String} AND marketplace_id = {marketplace:String} AND order_id = {order:String}"
 _FACTS = f"""SELECT {_ORDER}, groupArray((toUnixTimestamp64Milli(event_time), event_id, kind)) FROM feedback_events
     WHERE ({_ORDER}) IN (SELECT {_ORDER} FROM feedback_cases WHERE {_ASKED}) GROUP BY {_ORDER}"""
+
+
+def _check(store: Store) -> None:
+    there = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'feedback_cases'"
+    if not _rows(store, there)[0][0]:
+        raise SellerpulseError("the database is of an earlier version: a worker brings it up to date when it starts")
 
 
 def _named(case: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from clickhouse_connect.driver.binding import format_query_value
 from clickhouse_connect.driver.client import Client
@@ -17,18 +16,13 @@ from schemas.codec import Codec, Container
 from schemas.events import TOPICS, Topic
 from schemas.rows import AccountId, Cell, DailyRows, Loaded, Mark, Standard, Stored, Wrong
 from sink.casebook import CaseBook
+from sink.columns import as_read, as_written, repeated, values_of
 from sink.compare import compare
+from sink.loading import EVENT_TABLES, loading
 from sink.query import WRITE_SETTINGS, converted, of_accounts, of_partitions
 from sink.recompute import recompute
-from streams.core.metrics import METRIC_BY_NAME, METRICS, Terms
+from streams.core.metrics import METRIC_BY_NAME, METRICS, Array, Terms
 
-Array = npt.NDArray[Any]
-
-EVENT_TABLES: dict[Topic, str] = {
-    "orders": "stored_order_events",
-    "feedback": "stored_feedback_events",
-    "surveys": "stored_survey_events",
-}
 ACCOUNTS_A_QUERY = 10_000
 
 
@@ -59,10 +53,7 @@ class Store(CaseBook):
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for these in _slices(accounts):
             for topic in TOPICS:
-                where = f"{these} AND {_TROUBLED[topic].format(these=these)}" if troubled else these
-                if since_ms is not None and topic != "surveys":
-                    where += f" AND {_SINCE.format(these=these, since=int(since_ms))}"
-                events[topic] += self._rows(f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}")
+                events[topic] += self._rows(loading(topic, these, troubled=troubled, since_ms=since_ms))
         return Loaded(events, self.marks(accounts))
 
     def seen_since(self, account: AccountId, since_ms: int) -> list[tuple[Topic, str, str, int, int]]:
@@ -109,12 +100,12 @@ class Store(CaseBook):
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version` and every metric."""
         arrays = {
-            "seller_id": _repeated([seller for seller, _ in accounts], sizes),
-            "marketplace_id": _repeated([marketplace for _, marketplace in accounts], sizes),
+            "seller_id": repeated([seller for seller, _ in accounts], sizes),
+            "marketplace_id": repeated([marketplace for _, marketplace in accounts], sizes),
             "day": pa.array(columns["day"].astype(np.int32), pa.date32()),
             "version": pa.array(columns["version"], pa.uint64()),
         }
-        arrays |= {metric.name: _arrow(metric.type, columns[metric.name]) for metric in METRICS}
+        arrays |= {metric.name: as_written(metric, columns[metric.name]) for metric in METRICS}
         self._insert("stored_seller_daily", pa.table(arrays))
 
     def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
@@ -155,15 +146,15 @@ class Store(CaseBook):
     def rows(self, accounts: Sequence[AccountId], first: int, columns: Iterable[str]) -> DailyRows:
         """These columns of the rows of these accounts from day `first` on, values as `snapshot` gives them."""
         metrics = [METRIC_BY_NAME[name] for name in columns]
-        read = "".join(f", {_READ.get(metric.type, '{}').format(metric.name)}" for metric in metrics)
+        read = "".join(f", {as_read(metric)}" for metric in metrics)
         table = self.query_arrow(
             f"""SELECT {_KEY}, toInt32(day){read} FROM stored_seller_daily FINAL
             WHERE {of_accounts(accounts)} AND day >= toDate({max(int(first), 0)}) ORDER BY {_KEY}, day
             SETTINGS optimize_move_to_prewhere_if_final = 1"""  # the conditions are on the key alone
         )
         sellers, markets, days, *values = table.columns
-        known = {metric.name: _numpy(of_metric) for metric, of_metric in zip(metrics, values, strict=True)}
-        return DailyRows.of(sellers.to_pylist(), markets.to_pylist(), known | {"day": _numpy(days)})
+        known = {metric.name: values_of(of_metric) for metric, of_metric in zip(metrics, values, strict=True)}
+        return DailyRows.of(sellers.to_pylist(), markets.to_pylist(), known | {"day": values_of(days)})
 
     def add_gone(self, account: AccountId, days: range, version: int) -> None:
         """The account has no rows of these days any more."""
@@ -249,34 +240,6 @@ class Store(CaseBook):
 
 
 _KEY = "seller_id, marketplace_id"
-_FACT = "toUnixTimestamp64Milli(event_time), event_id, reinterpretAsUInt64(digest)"
-_LOADED: dict[Topic, str] = {
-    "orders": f"{_KEY}, order_id, {_FACT}, kind, fulfilment, toUnixTimestamp64Milli(deliver_by)",
-    "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
-    "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
-}
-# Of an order or a conversation that nothing of this is true of, no metric is the worse: see `streams.core.evidence`.
-_TROUBLED_ORDERS = f"""({_KEY}, order_id) IN (
-    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} GROUP BY {_KEY}, order_id
-        HAVING countIf(kind NOT IN ('PLACED', 'SHIPPED', 'DELIVERED')) > 0 OR max(event_time) > min(deliver_by)
-    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
-        WHERE {{these}} AND (rating <= 3 OR NOT arrived_on_time OR NOT item_as_described OR NOT customer_service))"""
-_TROUBLED: dict[Topic, str] = {
-    "orders": _TROUBLED_ORDERS,
-    "feedback": _TROUBLED_ORDERS,
-    "surveys": f"({_KEY}, conversation_id) IN (SELECT {_KEY}, conversation_id FROM stored_survey_events "
-    "WHERE {these} AND NOT solved)",
-}
-_SINCE = f"""({_KEY}, order_id) IN (
-    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} AND (
-        event_time >= fromUnixTimestamp64Milli({{since}}) OR deliver_by >= fromUnixTimestamp64Milli({{since}}))
-    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
-        WHERE {{these}} AND event_time >= fromUnixTimestamp64Milli({{since}})
-    UNION ALL SELECT {_KEY}, argMin(order_id, event_time) FROM (
-        SELECT {_KEY}, order_id, event_time FROM stored_order_events WHERE {{these}}
-        UNION ALL SELECT {_KEY}, order_id, event_time FROM stored_feedback_events WHERE {{these}}) GROUP BY {_KEY})"""
-# A metric's value as `snapshot` has it, by the column's type.
-_READ = {"Nullable(Date)": "ifNull(toInt32({0}), -1)", "DateTime64(3, 'UTC')": "toUnixTimestamp64Milli({0})"}
 _MARKS = (
     f"SELECT {_KEY}, checksum, formula, rules, toInt32(first_day) AS first_day, toInt32(as_of) AS as_of, version "
     "FROM account_marks FINAL"
@@ -300,29 +263,5 @@ def _sums(which: str) -> str:
         toInt32(toRelativeDayNum(min(first))) AS first_day FROM ({each}) GROUP BY {_KEY}"""
 
 
-def _numpy(values: pa.ChunkedArray) -> Array:
-    found: Array = values.to_numpy()
-    return found.astype(np.int64) if found.dtype.kind in "iu" else found
-
-
 def _where(partitions: int, owned: Iterable[int]) -> str:
     return f" WHERE {of_partitions(partitions, owned)}"
-
-
-def _repeated(values: Sequence[str], sizes: Sequence[int]) -> pa.DictionaryArray:
-    """Each value so many times, as a dictionary: an account's rows repeat its id, accounts their marketplace."""
-    each = pa.array(values, pa.string()).dictionary_encode()
-    indices = np.repeat(each.indices.to_numpy(), sizes)
-    return pa.DictionaryArray.from_arrays(indices, each.dictionary)
-
-
-def _arrow(clickhouse_type: str, values: Array) -> pa.Array:
-    if clickhouse_type == "Nullable(Float64)":
-        return pa.array(values, pa.float64(), from_pandas=True)
-    if clickhouse_type == "Nullable(Date)":
-        return pa.array(values.astype(np.int32), pa.date32(), mask=values < 0)
-    if clickhouse_type.startswith("DateTime64"):
-        return pa.array(values, pa.timestamp("ms", "UTC"))
-    if "String" in clickhouse_type:
-        return pa.array(values, pa.string())
-    return pa.array(values.astype({"UInt32": np.uint32, "UInt8": np.uint8, "Int64": np.int64}[clickhouse_type]))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from schemas.events import TOPICS
 from schemas.rows import AccountId, Loaded, Mark
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.metrics import FOREVER, Terms
 from streams.core.stories import FACT_OF_TOPIC, AnyFact
 

@@ -11,7 +11,7 @@ from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertRow, DailyRows
 from streams.alerts import that_were
 from streams.clocks import ClockStore, spells_of
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.clocks import alert_of
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms

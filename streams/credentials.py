@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from schemas.errors import ConfigurationError
-from streams.sections import Access, Alertmanager, ClickHouse, Email, Kafka, Slack, Webhook
+from streams.receivertables import Alertmanager, Email, Slack, Webhook
+from streams.sections import Access, ClickHouse, Kafka
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT

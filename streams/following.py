@@ -21,7 +21,7 @@ import numpy as np
 from schemas.rows import EPOCH_BITS, AccountId, DailyRows, Mark, OrderId, Standard, Stored
 from streams.accounts import HotAccounts, first_row, restore
 from streams.casework import Tell, restate_cases
-from streams.core.calendar import Account, Rows, bytes_of, snapshot_columns
+from streams.core.account import Account, Rows, bytes_of, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.failpoints import reach
 from streams.port import Call, Sink

@@ -21,7 +21,7 @@ from schemas.errors import ConfigurationError
 from schemas.events import FIELDS, MS_A_DAY, ORDER_KINDS, Parsed, Refusal, check, from_json, to_ms
 from schemas.rows import AccountId, AlertRow, DailyRows
 from streams.alerts import that_were
-from streams.core.calendar import Account, snapshot_columns
+from streams.core.account import Account, snapshot_columns
 from streams.core.evidence import Evidence
 from streams.core.metrics import iso, snapshot
 from streams.core.rules import DEFAULT_RULES, OTHER_RULES, Severity

@@ -20,8 +20,9 @@ from schemas.rows import Standard
 from streams.core.comments import VERSION
 from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
+from streams.receivertables import Receivers
 from streams.ruletables import Alerts, unknown
-from streams.sections import Cases, ClickHouse, Digest, Kafka, Metrics, Receivers, Section
+from streams.sections import Cases, ClickHouse, Digest, Kafka, Metrics, Section
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does

@@ -7,7 +7,7 @@ from typing import Any
 from schemas.codec import Codec, digest_of
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId
-from streams.core.calendar import Account, snapshot_columns
+from streams.core.account import Account, snapshot_columns
 from streams.core.metrics import METRICS, Terms, iso, snapshot
 from streams.core.stories import fact_of
 

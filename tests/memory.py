@@ -45,7 +45,7 @@ from schemas.rows import (
     Wrong,
 )
 from streams.accounts import restore
-from streams.core.calendar import snapshot_columns
+from streams.core.account import snapshot_columns
 from streams.core.metrics import METRICS, Terms, iso, snapshot
 
 Array = npt.NDArray[Any]

@@ -11,7 +11,7 @@ from schemas.errors import SellerpulseError
 
 if TYPE_CHECKING:
     from sink.store import Store
-    from streams.core.calendar import Account
+    from streams.core.account import Account
     from streams.settings import Settings
 
 

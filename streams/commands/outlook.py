@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError
 from streams.commands.cli import configured
 
 if TYPE_CHECKING:
-    from streams.core.calendar import Account
+    from streams.core.account import Account
     from streams.settings import Settings
 
 BY_DAYS = 7
@@ -77,19 +77,24 @@ def command(
       sellerpulse outlook --seller A1 --marketplace MKT-DE --db ./pulse --metric negative_rate_90d --png rate.png
       sellerpulse outlook --seller A1 --marketplace MKT-DE --db ./pulse --format csv > days.csv
     """
+    from sink.desk import open_cases
     from streams.commands.account import open_account
-    from streams.commands.forecast import TELL, draw, forecast
+    from streams.commands.forecast import forecast
+    from streams.commands.forecasting import TELL, draw
     from streams.core.metrics import iso
     from streams.core.outlook import DAYS_AHEAD
     from streams.replay import parse_day
 
     _check(metric)
-    with open_account(settings, seller, marketplace) as (account, as_of, _):
+    with open_account(settings, seller, marketplace) as (account, as_of, store):
         by_day = as_of + BY_DAYS if by is None else parse_day(by.date().isoformat())
         if not as_of <= by_day <= as_of + DAYS_AHEAD:
             raise ConfigurationError(f"--by {iso(by_day)}: give a day from {iso(as_of)} to {iso(as_of + DAYS_AHEAD)}")
         rated = None if without is None else _rated(account, without, as_of)
-        found = forecast(account, settings.alerts.rules, as_of, days, by_day, rated)
+        found = forecast(
+            account, settings.alerts.rules, as_of,
+            open_cases=open_cases(store, account.id), days=days, by=by_day, without=rated,
+        )  # fmt: skip
     if png is not None:
         draw(found, metric, png)
     TELL[output](found, metric)

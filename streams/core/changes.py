@@ -6,7 +6,7 @@ Reads an account that is restated; `arrivals` makes one of its own.
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.explain import Stay, brings_of, evaluated_on, is_of_conversations, names_of, shown_on, stays, story_of
 from streams.core.metrics import METRIC_BY_NAME, Terms
 from streams.core.parts import Part, cells, parts

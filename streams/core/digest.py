@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from schemas.rows import AccountId, AlertRow, CaseClocks
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.clocks import next_due
 from streams.core.metrics import METRIC_BY_NAME, iso
 

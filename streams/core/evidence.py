@@ -6,7 +6,7 @@ Data first: which facts are behind which metric; then the search for them. Reads
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.metrics import COUNTER_INDEX, COUNTERS, FOREVER, MONDAY, WINDOWS, Fact
 from streams.core.rules import Rule
 from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact, Span, SurveyFact

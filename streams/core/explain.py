@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from schemas.events import RATING_KINDS
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.metrics import FOREVER, METRIC_BY_NAME, Counter, Fact, Metric, Terms, monday_of
 from streams.core.parts import SIDES, Part, cells, parts, with_numbers
 from streams.core.stories import MS_A_DAY, AnyFact, FeedbackFact, OrderFact, Span, SurveyFact

@@ -300,7 +300,7 @@ def snapshot(columns: dict[str, Array]) -> dict[str, Array]:
     """Every metric of rows given by their counters, their terms and their survey weeks; n values each.
 
     `columns` holds the counters by name, `day`, `last_event_time` (ms), the `cs_week_*` and `cs_shown_*` of
-    `streams.core.calendar`, and the `TERMS_IN_FORMULAS`. NaN and None stand for null; `cs_week` is a day number, -1
+    `streams.core.account`, and the `TERMS_IN_FORMULAS`. NaN and None stand for null; `cs_week` is a day number, -1
     for null.
     """
     return _computed(columns)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.rows import AccountId, DailyRows
-from streams.core.calendar import Account, Rows, snapshot_columns
+from streams.core.account import Account, Rows, snapshot_columns
 from streams.core.metrics import Array, Columns, Terms, snapshot
 from streams.core.rules import SEVERITIES, Rule
 from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact
@@ -20,7 +20,6 @@ from streams.core.verdicts import QUIET, Episode, Past, Verdicts, history, judge
 
 DAYS_AHEAD = 365
 RATEABLE_DAYS = 90  # a buyer rates an order that was placed less than so many days ago
-REMOVABLE_DAYS = 60  # and takes a rating back until so many days after it
 _AT_ONCE = 50  # removals
 _WORST_FIRST = range(len(SEVERITIES) - 1, QUIET, -1)
 
@@ -190,28 +189,10 @@ def standing_rating(account: Account, order: str, as_of: int) -> FeedbackFact | 
     return standing
 
 
-def open_ratings(account: Account, as_of: int) -> list[tuple[str, FeedbackFact]]:
-    """Orders with a standing rating of 1-2 stars that may still go, each with the rating.
-
-    Its buyer can still take it back, or the marketplace has yet to answer a request to remove it.
-    """
-    found = [(order, standing_rating(account, order, as_of)) for order in account.stories[FeedbackFact]]
-    since_ms = end_of(as_of - REMOVABLE_DAYS)
-    return [
-        (order, rating)
-        for order, rating in found
-        if rating and (rating.rating or 5) <= 2 and (rating.time_ms > since_ms or _asked(account, order, rating, as_of))
-    ]
-
-
-def _asked(account: Account, order: str, rating: FeedbackFact, as_of: int) -> bool:
-    """Whether a request to remove a rating waits for its answer."""
-    steps = [
-        fact.kind
-        for fact in sorted(account.stories[FeedbackFact][order].values())
-        if fact > rating and fact.time_ms <= end_of(as_of) and fact.kind in ("REMOVAL_REQUESTED", "REMOVAL_DENIED")
-    ]
-    return steps[-1:] == ["REMOVAL_REQUESTED"]
+def standing_ratings(account: Account, cases: Iterable[tuple[str, str]], as_of: int) -> list[tuple[str, FeedbackFact]]:
+    """Of these orders, each with the event of a rating, those whose rating stands at the end of a day; with it."""
+    found = [(order, event_id, standing_rating(account, order, as_of)) for order, event_id in cases]
+    return [(order, rating) for order, event_id, rating in found if rating and rating.event_id == event_id]
 
 
 def removal(as_of: int) -> FeedbackFact:

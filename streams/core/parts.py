@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streams.core.calendar import Account, snapshot_columns
+from streams.core.account import Account, snapshot_columns
 from streams.core.formula import Sql, Value
 from streams.core.metrics import (
     COUNTER_INDEX,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streams.core.calendar import Account, Rows, snapshot_columns
+from streams.core.account import Account, Rows, snapshot_columns
 from streams.core.metrics import WINDOWS, Array, Terms, monday_of, snapshot
 from streams.core.outlook import Course, end_of, judged, past_of
 from streams.core.rules import Rule

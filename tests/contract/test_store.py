@@ -13,7 +13,7 @@ from schemas.events import MS_A_DAY, TOPICS, Topic, check
 from schemas.rows import AccountId, AlertChange, AlertRow, Loaded, Mark, Rejected, SelfCheck, Standard
 from sink.store import Store
 from streams.accounts import restore
-from streams.core.calendar import Account, snapshot_columns
+from streams.core.account import Account, snapshot_columns
 from streams.core.metrics import METRICS, Terms, snapshot
 from tests.contract.tables import Row, Tables
 from tests.fold import add, fold

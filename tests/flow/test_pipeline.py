@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import digest_of
 from schemas.events import MS_A_DAY, TOPICS
-from streams.core.calendar import BYTES_AN_ACCOUNT
+from streams.core.account import BYTES_AN_ACCOUNT
 from streams.core.metrics import Terms
 from streams.pipeline import FAR_EVENTS
 from tests.flow.driver import CODEC, STANDARD, World, play, settle

@@ -5,16 +5,20 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from streams.core.rules import OTHER_RULES
 from tests.integration.program import run, sql, succeed
 
 TODAY, LATER = "2025-06-20", "2025-09-18"
-ACCOUNTS = """SELECT seller_id, marketplace_id FROM alerts WHERE state = 'firing' AND subject != 'last_event_time'
+OF_METRICS = f"rule NOT IN {tuple(OTHER_RULES)}"  # an outlook is of nothing else
+ACCOUNTS = f"""SELECT seller_id, marketplace_id FROM alerts WHERE state = 'firing' AND {OF_METRICS}
     GROUP BY ALL ORDER BY countIf(rule = 'negative_rate') DESC, count() DESC, seller_id, marketplace_id LIMIT 4"""
 OF = "seller_id = '{seller_id}' AND marketplace_id = '{marketplace_id}'"
 DAYS = f"SELECT * EXCEPT (computed_at, seller_id, marketplace_id) FROM seller_daily WHERE {OF} AND day >= '{TODAY}'"
 ALERTS = f"""SELECT rule, severity, toString(toDate(since)) AS begins, toString(toDate(resolved_at)) AS ends FROM alerts
-    WHERE {OF} AND (resolved_at IS NULL OR toDate(resolved_at) > '{TODAY}') ORDER BY ALL"""
-FIRING = f"SELECT rule FROM alerts WHERE {OF} AND state = 'firing'"
+    WHERE {OF} AND {OF_METRICS} AND (resolved_at IS NULL OR toDate(resolved_at) > '{TODAY}') ORDER BY ALL"""
+OPEN_CASES = f"""SELECT feedback_event_id FROM feedback_cases
+    WHERE {OF} AND status IN ('open', 'acted', 'removal_requested', 'removal_denied')"""
+FIRING = f"SELECT rule FROM alerts WHERE {OF} AND {OF_METRICS} AND state = 'firing'"
 
 Account = dict[str, Any]
 
@@ -53,6 +57,9 @@ def test_replaying_the_future_confirms_the_outlook(tmp_path: Path) -> None:
     succeed(folder, "replay", "known.jsonl", "--db", "db", "--as-of", TODAY)
     treated, *others = rows(folder, ACCOUNTS, {})
     outlooks = [(account, told(folder, account, "--days", "90")) for account in others]
+    for account, outlook in outlooks:
+        ranked = {case["feedback_event_id"] for case in outlook.get("case", ())}
+        assert ranked == {row["feedback_event_id"] for row in rows(folder, OPEN_CASES, account)}
     at = next(i for i, (_, outlook) in enumerate(outlooks) if "case" in outlook)
     relieved, with_all = outlooks.pop(at)
 
@@ -97,6 +104,24 @@ def test_replaying_the_future_confirms_the_outlook(tmp_path: Path) -> None:
         assert sorted(breaches, key=json.dumps) == sorted(alerts, key=json.dumps)
         ended += sum(b["ends"] is not None for b in breaches)
     assert ended >= 3  # or the test shows little
+
+
+def test_every_open_case_is_ranked_and_no_other_rating(tmp_path: Path) -> None:
+    account = {"seller_id": "A", "marketplace_id": "M"}
+    common = account | {"topic": "feedback", "kind": "SUBMITTED", "source": "test", "event_time": f"{TODAY}T12:00:00Z"}
+    ratings: dict[str, dict[str, Any]] = {
+        "bad": {"rating": 1},
+        "fair": {"rating": 3},
+        "fair, to be removed": {"rating": 3, "comment": "Call me at +49 151 23456789"},
+        "sixty days old": {"rating": 1, "event_time": "2025-04-21T23:00:00Z"},
+        "sixty days old, of a day": {"rating": 1, "event_time": "2025-04-22T00:00:00Z", "date_only": True},
+        "taken back": {"rating": 2},
+    }
+    events = [common | rating | {"event_id": name, "order_id": name} for name, rating in ratings.items()]
+    gone = {"kind": "REMOVED", "event_id": "gone", "order_id": "taken back", "event_time": f"{TODAY}T13:00:00Z"}
+    feed(tmp_path, [*events, common | gone], TODAY)
+    ranked = [case["feedback_event_id"] for case in told(tmp_path, account)["case"]]
+    assert sorted(ranked) == ["bad", "fair, to be removed", "sixty days old, of a day"]
 
 
 def test_what_is_wrong_is_told_in_a_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from schemas.events import MS_A_DAY
 from schemas.rows import Mark, Standard
 from streams.accounts import IDLE_FLUSHES, HotAccounts, first_row
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.metrics import COUNTERS, FOREVER, Terms
 from streams.core.stories import OrderFact
 from streams.following import ACCOUNTS_A_SLICE, EVENTS_A_SLICE, ROWS_A_SLICE, next_slice

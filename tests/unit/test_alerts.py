@@ -16,7 +16,7 @@ from sink.embedded import open_embedded
 from sink.schema import migrate
 from sink.store import Store
 from streams.alerts import AlertBook, as_json, change_of, that_were
-from streams.core.calendar import Account, snapshot_columns
+from streams.core.account import Account, snapshot_columns
 from streams.core.evidence import Evidence
 from streams.core.metrics import Array, Terms, snapshot
 from streams.core.rules import Condition, Level, Rule, Scope, alert_id

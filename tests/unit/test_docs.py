@@ -8,8 +8,9 @@ import pytest
 from streams.commands.cli import COMMANDS
 from streams.core.metrics import METRICS, Metric
 from streams.core.rules import DEFAULT_RULES
+from streams.receivertables import Alertmanager, Email, Slack, Webhook
 from streams.ruletables import RuleTable
-from streams.sections import Access, Alertmanager, Email, Slack, Webhook
+from streams.sections import Access
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.changes import arrivals, changes
 from streams.core.explain import Explained, explain
 from streams.core.metrics import METRICS, Terms, iso

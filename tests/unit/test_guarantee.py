@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.events import FEEDBACK_KINDS, MS_A_DAY, ORDER_KINDS
 from schemas.rows import AccountId
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.metrics import Terms, iso
 from tests.fold import add, fold, rows_of
 from tests.reference import ReferenceSettings, seller_daily

@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from schemas.codec import digest_of
 from schemas.events import MS_A_DAY
 from schemas.rows import DailyRows
-from streams.core.calendar import Account, snapshot_columns
+from streams.core.account import Account, snapshot_columns
 from streams.core.metrics import Array, Terms, snapshot
 from streams.core.outlook import (
-    REMOVABLE_DAYS,
     Course,
     breaches,
     course,
-    open_ratings,
     quiet_from,
     removal,
     removals,
+    standing_rating,
+    standing_ratings,
     still_to_rate,
 )
 from streams.core.remedies import GOOD_FOR, counts_until, fewest, remedies
 from streams.core.rules import DEFAULT_RULES, NUMERIC, Condition, Level, Rule
-from streams.core.stories import AnyFact, fact_of
+from streams.core.stories import AnyFact, FeedbackFact, fact_of
 from streams.core.verdicts import Verdicts, judge
 from tests.fold import CODEC, fold, rows_of
 from tests.unit.test_guarantee import EVENTS, TERMS
@@ -274,7 +274,8 @@ def test_a_rating_removed_is_an_event_that_removes_it(events: list[Taken], days:
     terms, as_of = Terms(cs_min_responses=3), DAY + 100
     account = fed(events, as_of, terms)
     before = course(fed(events, as_of, terms), as_of)
-    ratings = open_ratings(account, as_of)
+    standing = ((order, standing_rating(account, order, as_of)) for order in account.stories[FeedbackFact])
+    ratings = [(order, rating) for order, rating in standing if rating and (rating.rating or 0) <= 3][:5]
     found = removals(account, before, RULES, ratings, days)
     assert sorted(of.rating.event_id + of.order_id for of in found) == sorted(r.event_id + o for o, r in ratings)
     severities = []
@@ -318,24 +319,13 @@ def _summed(course: Course, days: int) -> tuple[Array, int]:
         (["SUBMITTED", "REMOVED", "SUBMITTED"], True),
     ],
 )
-def test_a_rating_is_open_while_it_stands(kinds: list[str], standing: bool) -> None:
+def test_of_cases_those_are_ranked_whose_rating_stands(kinds: list[str], standing: bool) -> None:
     as_of = DAY + 50
     events = [event("feedback", "o", DAY + i, kind=kind, rating=1) for i, kind in enumerate(kinds)]
-    assert [o for o, _ in open_ratings(fed(events, as_of, Terms()), as_of)] == ["o"] * standing
-
-
-def test_a_rating_is_open_for_sixty_days_if_it_is_of_one_or_two_stars() -> None:
-    events = [event("feedback", f"o{stars}", DAY, kind="SUBMITTED", rating=stars) for stars in range(1, 6)]
-    account = fed(events, DAY + 500, Terms())
-    assert [order for order, _ in open_ratings(account, DAY + REMOVABLE_DAYS - 1)] == ["o1", "o2"]
-    assert open_ratings(account, DAY + REMOVABLE_DAYS) == open_ratings(account, DAY - 1) == []
-
-
-def test_a_rating_stays_open_while_its_removal_is_asked_for() -> None:
-    kinds = {0: "SUBMITTED", 50: "REMOVAL_REQUESTED", 80: "REMOVAL_DENIED"}
-    events = [event("feedback", "o", DAY + day, kind=kind, rating=1) for day, kind in kinds.items()]
-    account = fed(events, DAY + 100, Terms())
-    assert [len(open_ratings(account, DAY + day)) for day in (0, 59, 79, 80)] == [1, 1, 1, 0]
+    submitted = max(i for i, kind in enumerate(kinds) if kind == "SUBMITTED")
+    cases = [("o", f"SUBMITTED{DAY + i}") for i in range(3)] + [("other", f"SUBMITTED{DAY + submitted}")]
+    found = standing_ratings(fed(events, as_of, Terms()), cases, as_of)
+    assert [(order, of.event_id) for order, of in found] == [("o", f"SUBMITTED{DAY + submitted}")] * standing
 
 
 def test_an_order_can_be_rated_for_ninety_days_and_once() -> None:

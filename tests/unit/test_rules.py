@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, DailyRows
-from streams.core.calendar import Account
+from streams.core.account import Account
 from streams.core.evidence import BEHIND, Evidence, orders_behind
 from streams.core.metrics import COUNTER_INDEX, COUNTERS, Array, Terms, snapshot
 from streams.core.rules import (

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from streams.core.metrics import COUNTER_INDEX, FOREVER, Terms, spread
+from streams.core.packed import Stories
 from streams.core.stories import (
     MS_A_DAY,
     FeedbackFact,
     OrderFact,
     Span,
-    Stories,
     SurveyFact,
     conversation_says,
     fact_of,

@@ -1,0 +1,49 @@
+"""The statements that load the stored events of accounts: all of them, or no more than somebody needs."""
+
+from schemas.events import Topic
+
+EVENT_TABLES: dict[Topic, str] = {
+    "orders": "stored_order_events",
+    "feedback": "stored_feedback_events",
+    "surveys": "stored_survey_events",
+}
+
+
+def loading(topic: Topic, these: str, *, troubled: bool, since_ms: int | None) -> str:
+    """The events of a topic that `these`, a condition on accounts, is true of, as rows of `schemas.rows.Loaded`.
+
+    What `troubled` and `since_ms` leave out is told in `sink.store.Store.load`.
+    """
+    where = f"{these} AND {_TROUBLED[topic].format(these=these)}" if troubled else these
+    if since_ms is not None and topic != "surveys":
+        where += f" AND {_SINCE.format(these=these, since=int(since_ms))}"
+    return f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}"
+
+
+_KEY = "seller_id, marketplace_id"
+_FACT = "toUnixTimestamp64Milli(event_time), event_id, reinterpretAsUInt64(digest)"
+_LOADED: dict[Topic, str] = {
+    "orders": f"{_KEY}, order_id, {_FACT}, kind, fulfilment, toUnixTimestamp64Milli(deliver_by)",
+    "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
+    "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
+}
+# Of an order or a conversation that nothing of this is true of, no metric is the worse: see `streams.core.evidence`.
+_TROUBLED_ORDERS = f"""({_KEY}, order_id) IN (
+    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} GROUP BY {_KEY}, order_id
+        HAVING countIf(kind NOT IN ('PLACED', 'SHIPPED', 'DELIVERED')) > 0 OR max(event_time) > min(deliver_by)
+    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
+        WHERE {{these}} AND (rating <= 3 OR NOT arrived_on_time OR NOT item_as_described OR NOT customer_service))"""
+_TROUBLED: dict[Topic, str] = {
+    "orders": _TROUBLED_ORDERS,
+    "feedback": _TROUBLED_ORDERS,
+    "surveys": f"({_KEY}, conversation_id) IN (SELECT {_KEY}, conversation_id FROM stored_survey_events "
+    "WHERE {these} AND NOT solved)",
+}
+_SINCE = f"""({_KEY}, order_id) IN (
+    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} AND (
+        event_time >= fromUnixTimestamp64Milli({{since}}) OR deliver_by >= fromUnixTimestamp64Milli({{since}}))
+    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
+        WHERE {{these}} AND event_time >= fromUnixTimestamp64Milli({{since}})
+    UNION ALL SELECT {_KEY}, argMin(order_id, event_time) FROM (
+        SELECT {_KEY}, order_id, event_time FROM stored_order_events WHERE {{these}}
+        UNION ALL SELECT {_KEY}, order_id, event_time FROM stored_feedback_events WHERE {{these}}) GROUP BY {_KEY})"""

@@ -1,0 +1,85 @@
+"""The tables `[receivers.*]`: where alerts may be sent, and what each receiver must be told of itself.
+
+Place in the flow: read by `settings`. What is sent is put together in `receivers`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from streams.sections import Access, Seconds, Secret, Section, Text, WebAddress
+
+
+class Webhook(Section):
+    """Where messages are posted as JSON, signed if there is a secret."""
+
+    url: WebAddress = Field(repr=False)
+    secret: Secret | None = None
+    secret_file: Text | None = None
+    timeout_s: Seconds = 10
+
+    @model_validator(mode="after")
+    def _has_one_secret(self) -> Self:
+        if self.secret and self.secret_file:
+            raise ValueError("secret and secret_file are both given")
+        return self
+
+
+class Slack(Section):
+    """An incoming webhook of Slack's, or of what speaks like it: its address is the secret."""
+
+    url: WebAddress | None = Field(default=None, repr=False)
+    url_file: Text | None = None
+    timeout_s: Seconds = 10
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> Self:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("needs either url or url_file")
+        return self
+
+
+class Email(Access):
+    """A server that takes mail, whom it is from, and whom it is to."""
+
+    host: Text
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: Text | None = None
+    sender: Text
+    to: Annotated[tuple[Text, ...], Field(min_length=1)]
+    timeout_s: Seconds = 30
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.has_password != bool(self.user):
+            raise ValueError("user and password (or password_file) need each other")
+        if self.security == "none" and (self.has_password or self.has_tls):
+            raise ValueError('password, ca_file and certificate_file need security "starttls" or "tls"')
+        return self
+
+
+class Alertmanager(Access):
+    """A Prometheus Alertmanager; `{alert_id}` in `generator_url` is the alert's."""
+
+    url: WebAddress = Field(repr=False)
+    user: Text | None = None
+    generator_url: WebAddress | None = None
+    timeout_s: Seconds = 10
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.has_password != bool(self.user):
+            raise ValueError("user and password (or password_file) need each other")
+        self.fits(self.url, self.user)
+        return self
+
+
+class Receivers(Section):
+    """Who is told of changes of alerts."""
+
+    log: bool = True
+    webhook: Webhook | None = None
+    slack: Slack | None = None
+    email: Email | None = None
+    alertmanager: Alertmanager | None = None
