@@ -14,9 +14,12 @@ def loading(topic: Topic, these: str, *, troubled: bool, since_ms: int | None) -
 
     What `troubled` and `since_ms` leave out is told in `sink.store.Store.load`.
     """
-    where = f"{these} AND {_TROUBLED[topic].format(these=these)}" if troubled else these
-    if since_ms is not None and topic != "surveys":
-        where += f" AND {_SINCE.format(these=these, since=int(since_ms))}"
+    where, since = these, None if topic == "surveys" else since_ms
+    if troubled:
+        recent = "1" if since is None else _RECENT.format(since=int(since))
+        where += f" AND {_TROUBLED[topic].format(these=these, recent=recent)}"
+    elif since is not None:
+        where += f" AND {_SINCE.format(these=these, since=int(since))}"
     return f"SELECT {_LOADED[topic]} FROM {EVENT_TABLES[topic]} FINAL WHERE {where}"
 
 
@@ -29,10 +32,14 @@ _LOADED: dict[Topic, str] = {
 }
 # Of an order or a conversation that nothing of this is true of, no metric is the worse: see `streams.core.evidence`.
 _TROUBLED_ORDERS = f"""({_KEY}, order_id) IN (
-    SELECT {_KEY}, order_id FROM stored_order_events WHERE {{these}} GROUP BY {_KEY}, order_id
-        HAVING countIf(kind NOT IN ('PLACED', 'SHIPPED', 'DELIVERED')) > 0 OR max(event_time) > min(deliver_by)
-    UNION ALL SELECT {_KEY}, order_id FROM stored_feedback_events
-        WHERE {{these}} AND (rating <= 3 OR NOT arrived_on_time OR NOT item_as_described OR NOT customer_service))"""
+    SELECT {_KEY}, order_id FROM (
+        SELECT {_KEY}, order_id, event_time AS t, event_time AS happened, deliver_by AS promised,
+            kind NOT IN ('PLACED', 'SHIPPED', 'DELIVERED') AS is_bad FROM stored_order_events WHERE {{these}}
+        UNION ALL SELECT {_KEY}, order_id, event_time, NULL, NULL,
+            ifNull(rating <= 3 OR NOT arrived_on_time OR NOT item_as_described OR NOT customer_service, 0)
+            FROM stored_feedback_events WHERE {{these}})
+    GROUP BY {_KEY}, order_id HAVING (max(is_bad) OR max(happened) > min(promised)) AND {{recent}})"""
+_RECENT = "(max(t) >= fromUnixTimestamp64Milli({since}) OR max(promised) >= fromUnixTimestamp64Milli({since}))"
 _TROUBLED: dict[Topic, str] = {
     "orders": _TROUBLED_ORDERS,
     "feedback": _TROUBLED_ORDERS,

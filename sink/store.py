@@ -48,7 +48,8 @@ class Store(CaseBook):
     def load(self, accounts: Sequence[AccountId], *, troubled: bool = False, since_ms: int | None = None) -> Loaded:
         """All that is stored of these accounts; if only what is `troubled`, without orders that went well.
 
-        With `since_ms` (epoch) only orders with an event, or a promise, at that time or later, and the account's first.
+        With `since_ms` (epoch) only orders with an event, or a promise, at that time or later, and, unless only what is
+        `troubled` is asked for, the account's first.
         """
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for these in _slices(accounts):

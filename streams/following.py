@@ -380,11 +380,14 @@ class Follower:
             await self._call(self.sink.add_marks, ours)
             self._claimed.update(theirs)
 
-    async def known(self, accounts: Iterable[AccountId]) -> dict[AccountId, Account]:
-        """Accounts with all that is troubled about them, to look at; those that are cold do not stay in memory."""
+    async def known(self, accounts: Iterable[AccountId], since_ms: int) -> dict[AccountId, Account]:
+        """Accounts to look at, with all that is troubled about them; those that are cold do not stay in memory.
+
+        Of orders those that have an event, or a promise, at that time (epoch) or later.
+        """
         found = {key: account for key in accounts if (account := self.hot.get(key)) is not None}
         if cold := [key for key in accounts if key not in found]:
-            loaded = await self._call(partial(self.sink.load, troubled=True), cold)
+            loaded = await self._call(partial(self.sink.load, troubled=True, since_ms=since_ms), cold)
             found |= restore(cold, loaded, self.terms_of)
         return found
 

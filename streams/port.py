@@ -59,8 +59,11 @@ class Sink(Protocol):
     def add_events(self, topic: Topic, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Store (payload, digest) pairs of accepted events."""
 
-    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
-        """All that is stored of these accounts; if only what is `troubled`, at least that."""
+    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False, since_ms: int | None = None) -> Loaded:
+        """All that is stored of these accounts; if only what is `troubled`, at least that.
+
+        With `since_ms` at least the orders that have an event, or a promise, at that time or later.
+        """
 
     def stored(self, accounts: Sequence[AccountId]) -> dict[AccountId, Stored]:
         """How much is stored of these accounts, as far as anything is."""

@@ -109,8 +109,8 @@ class MemoryStore:
             if key not in stored or rank <= stored[key].rank:
                 stored[key] = _Stored(rank, event)
 
-    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False) -> Loaded:
-        """All that is stored of these accounts; if only what is `troubled`, that too: it may be more."""
+    def load(self, accounts: Sequence[AccountId], *, troubled: bool = False, since_ms: int | None = None) -> Loaded:
+        """All that is stored of these accounts; if only what is `troubled` or late, that too: it may be more."""
         wanted = set(accounts)
         events: dict[Topic, list[tuple[Any, ...]]] = {topic: [] for topic in TOPICS}
         for topic, stored in self._events.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from streams.core.account import Account
-from streams.core.metrics import COUNTER_INDEX, COUNTERS, FOREVER, MONDAY, WINDOWS, Fact
+from streams.core.metrics import COUNTER_INDEX, COUNTERS, FOREVER, MONDAY, WINDOWS, Fact, Terms
 from streams.core.rules import Rule
 from streams.core.stories import MS_A_DAY, FeedbackFact, OrderFact, Span, SurveyFact
 
@@ -106,6 +106,15 @@ class Evidence:
         answers: Iterable[SurveyFact] = self._account.stories[SurveyFact][conversation].values()
         told = [a for a in answers if a.order_id is not None and a.time_ms < (day + 1) * MS_A_DAY]
         return max(told, key=lambda answer: answer[:2]).order_id if told else None
+
+
+def evidence_since(rule: Rule, terms: Terms, day: int) -> int:
+    """The day, or 0, from which on an order has an event, or a promise, if it is behind the rule at the end of `day`."""
+    longest = 0
+    for behind in {behind for condition in rule.conditions for behind in BEHIND.get(condition.metric, ())}:
+        counter = COUNTERS[COUNTER_INDEX[behind.counter]]
+        longest = max(longest, counter.lag(terms) + counter.days(terms) + 7 * behind.weekly)
+    return max(day - longest - terms.receipt_days, 0)  # one that is only shipped counts as received so much later
 
 
 def _troubled(account: Account) -> Iterator[str]:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from schemas.events import MS_A_DAY
 from streams.accounts import restore
-from streams.core.evidence import BEHIND, Evidence
+from streams.core.evidence import BEHIND, Evidence, evidence_since
 from streams.core.metrics import Terms
 from streams.core.rules import Condition, Level, Rule
 from tests.contract.conftest import Opening
@@ -37,6 +37,35 @@ def test_what_is_troubled_tells_of_every_order_behind_a_metric(opening: Opening,
         for day in days:
             for rule in RULES:
                 assert some.orders_behind(rule, day) == all_of_it.orders_behind(rule, day)
+    last = days[-1]
+    for since, rules in of_since(last).items():
+        loaded = store.load(accounts, troubled=True, since_ms=since * MS_A_DAY)
+        late = restore(accounts, loaded, lambda _: Terms())
+        for account in accounts:
+            all_of_it, some = Evidence(everything[account]), Evidence(late[account])
+            for rule in rules:
+                assert some.orders_behind(rule, last) == all_of_it.orders_behind(rule, last)
+
+
+def of_since(day: int) -> dict[int, list[Rule]]:
+    """The rules by the day from which on their orders have an event."""
+    found: dict[int, list[Rule]] = {}
+    for rule in RULES:
+        found.setdefault(evidence_since(rule, Terms(), day), []).append(rule)
+    return found
+
+
+def test_what_is_over_is_left_out(opening: Opening) -> None:
+    opened = opening()
+    longest = max(since for since in of_since(DAY) if since)
+    old = [feedback("1", order_id="old", rating=1, event_time=(longest - 1) * MS_A_DAY)]
+    promised = order(
+        "2", order_id="promised", event_time=(longest - 9) * MS_A_DAY, deliver_by=DAY * MS_A_DAY, kind="RETURNED"
+    )
+    put(opened.store, *old, promised, feedback("3", order_id="new", rating=1))
+    loaded = opened.store.load([ACCOUNT], troubled=True, since_ms=longest * MS_A_DAY)
+    if not isinstance(opened.tables, MemoryStore):  # it may load more
+        assert {row[2] for rows in loaded.events.values() for row in rows} == {"promised", "new"}
 
 
 def test_what_went_well_is_left_out(opening: Opening) -> None:
