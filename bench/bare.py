@@ -17,7 +17,7 @@ streams.casework.restate_cases = _no_cases  # before anybody has it from there
 
 from streams.alerter import Alerter  # noqa: E402
 from streams.commands.cli import main  # noqa: E402
-from streams.following import Follower  # noqa: E402
+from streams.marks import Marks  # noqa: E402
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
@@ -33,7 +33,7 @@ def strip() -> None:
     for name in ("begin", "judge", "digest"):
         setattr(Alerter, name, _nothing)
     Alerter.clocks = _no_clocks  # type: ignore[assignment,method-assign]
-    Follower._claim = _nothing  # type: ignore[method-assign]  # for the sake of cases alone
+    Marks.claim = _nothing  # type: ignore[method-assign]  # for the sake of cases alone
 
 
 if __name__ == "__main__":

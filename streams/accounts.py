@@ -1,13 +1,16 @@
 """Accounts in memory: what the event tables hold, as stories and calendars. A cache: everything can be loaded again."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from schemas.events import TOPICS
-from schemas.rows import AccountId, Loaded, Mark
-from streams.core.account import Account
+from schemas.rows import AccountId, Loaded, Mark, Stored
+from streams.core.account import Account, bytes_of
 from streams.core.metrics import FOREVER, Terms
 from streams.core.stories import FACT_OF_TOPIC, AnyFact
 
+HEAT_EVENTS = 200_000  # stored events that a flush has time to load
+LOAD_EVENTS = 50_000  # in one go: rows, facts and stories of them are in memory at once
 IDLE_FLUSHES = 100  # an account that none of the last ones touched makes room for another
 
 
@@ -41,6 +44,23 @@ class HotAccounts:
                 break
             room += self._sizes[key]
         return room
+
+    def has_room(self) -> bool:
+        """Whether others may come; of whatever size, if none is here."""
+        return self.room() > 0 or not self._accounts
+
+    def light_ones(self, stored: Mapping[AccountId, Stored]) -> list[list[AccountId]]:
+        """Those with the fewest events, until they are enough for a flush, in portions that take little memory."""
+        room = self.room()
+        chosen: defaultdict[int, list[AccountId]] = defaultdict(list)
+        events = 0
+        for key in sorted(stored, key=lambda key: stored[key].events):
+            events += stored[key].events
+            room -= bytes_of(stored[key].events, stored[key].events)  # about a day with steps for each
+            if events > HEAT_EVENTS or (room < 0 and (chosen or self._accounts)):
+                break
+            chosen[events // LOAD_EVENTS].append(key)
+        return list(chosen.values())
 
     def put(self, account: Account, first_row: int) -> None:
         """One more account, with the first day that has a row as far as is noted."""

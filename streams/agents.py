@@ -25,8 +25,9 @@ from streams.clocks import Clocks
 from streams.core.metrics import Terms
 from streams.digest import DigestStore
 from streams.failpoints import reach
-from streams.following import Tenure, Written
+from streams.following import Written
 from streams.intake import Outgoing, Partition
+from streams.marks import Tenure
 from streams.pipeline import Pipeline
 from streams.port import Call, Sink, patiently
 from streams.refusals import Refusals

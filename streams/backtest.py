@@ -16,7 +16,7 @@ from streams.core.clocks import alert_of
 from streams.core.evidence import Evidence
 from streams.core.metrics import Terms
 from streams.core.rules import OtherRule, Rule, columns_of
-from streams.following import next_slice
+from streams.lagging import next_slice
 
 EVERYTHING = 1, frozenset((0,))
 PARTS = 4  # rows of so many metrics at once are no more than a part of what a statement writes

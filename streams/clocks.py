@@ -14,7 +14,7 @@ from schemas.events import MS_A_DAY
 from schemas.rows import EPOCH_BITS, AccountId, AlertChange, AlertRow, CaseClocks, SourceGap
 from streams.core.clocks import Spell, changes, in_force, of_case, of_source
 from streams.core.rules import OTHER_RULES, OtherRule
-from streams.following import Tenure
+from streams.marks import Tenure
 from streams.port import Call
 
 LOOK_S = 60.0  # how often clocks are looked at; sooner where rows were written

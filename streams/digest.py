@@ -16,7 +16,7 @@ from streams.accounts import restore
 from streams.core.clocks import MS_AN_HOUR, RECENT_MS
 from streams.core.digest import DAYS, MAIN, Digest, Standing, as_json, leaving, subject, text
 from streams.core.metrics import MONDAY, Terms
-from streams.following import Tenure
+from streams.marks import Tenure
 from streams.outbox import Outbox
 from streams.port import Call
 from streams.receivers import Message

@@ -30,7 +30,7 @@ from streams.due import (
     sorted_out,
 )
 from streams.failpoints import reach
-from streams.following import Tenure
+from streams.marks import Tenure
 from streams.port import patiently
 from streams.receivers import Change, Message, Receiver, Untold, about
 

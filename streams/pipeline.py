@@ -30,8 +30,9 @@ from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.core.metrics import FOREVER, Terms
 from streams.failpoints import reach
-from streams.following import FRESH_DAYS, Follower, Tenure, Written
+from streams.following import FRESH_DAYS, Follower, Written
 from streams.intake import Intake, Outgoing, Partition, Pending, rejected
+from streams.marks import Tenure
 from streams.port import Sink, patiently
 from streams.refusals import Refusals
 
@@ -221,7 +222,7 @@ class Pipeline:
                 account.pack()  # nothing was new, so its rows stay, and nobody else would
         reach("stories_changed")
         await self.rows.bury(days)
-        await self.rows.lag({key: day for key, day in days.items() if key not in self.rows.hot})
+        await self.rows.lagging.expect({key: day for key, day in days.items() if key not in self.rows.hot})
         for topic, events in fresh.items():
             if events:
                 await self.call(self.sink.add_events, topic, [(found.payload, found.digest) for found in events])

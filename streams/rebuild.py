@@ -13,7 +13,9 @@ from schemas.errors import SellerpulseError
 from schemas.rows import EPOCH_BITS, AccountId, Mark, Standard
 from streams.accounts import first_row
 from streams.core.metrics import Terms
-from streams.following import Follower, Lag, Tenure
+from streams.following import Follower
+from streams.lagging import Lag
+from streams.marks import Tenure
 from streams.port import Sink
 
 EVERYTHING = 1, frozenset((0,))  # how many partitions there are, and which are meant
@@ -48,7 +50,7 @@ def restate(
             store, terms_of, tenure=Tenure(0, epoch, *EVERYTHING), standard=standard, as_of=as_of, hot_bytes=0,
             call=_at_once, tell=_by_nobody, judge=_by_nobody, marks_written=written,
         )  # fmt: skip
-        follower.lagging = {key: Lag(True, min(lagging[key], first_row(marks.get(key)))) for key in accounts}
+        follower.lagging.accounts = {key: Lag(True, min(lagging[key], first_row(marks.get(key)))) for key in accounts}
         while follower.lagging:
             progress(done, len(lagging))
             before = len(follower.lagging)

@@ -15,7 +15,7 @@ import numpy as np
 from schemas.rows import EPOCH_BITS, AccountId, DailyRows, SelfCheck, Standard, Wrong
 from streams.checking import check
 from streams.core.metrics import Terms
-from streams.following import next_slice
+from streams.lagging import next_slice
 from streams.port import Sink
 from streams.rebuild import EVERYTHING, Progress, as_of_day, restate
 

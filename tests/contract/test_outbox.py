@@ -14,7 +14,7 @@ from sink.connect import connect
 from sink.store import Store
 from streams import due, outbox
 from streams.due import OLD_MS
-from streams.following import Tenure
+from streams.marks import Tenure
 from streams.outbox import Outbox
 from streams.receivers import Message, Untold
 from tests.integration.served import Served, serving

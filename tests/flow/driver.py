@@ -24,8 +24,9 @@ from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.core.metrics import Terms
 from streams.core.rules import Rule
-from streams.following import Tenure, Written
+from streams.following import Written
 from streams.intake import Outgoing, Partition
+from streams.marks import Tenure
 from streams.outbox import Outbox
 from streams.pipeline import Pipeline
 from streams.refusals import NO_LIMIT, Refusals

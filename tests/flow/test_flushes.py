@@ -10,8 +10,8 @@ import pytest
 from schemas.codec import Codec, Registry
 from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS
+from streams.accounts import HEAT_EVENTS
 from streams.core.account import BYTES_AN_ACCOUNT, BYTES_AN_EVENT
-from streams.following import HEAT_EVENTS
 from streams.intake import Outgoing
 from streams.pipeline import FAR_EVENTS, FLUSH_BYTES, FLUSH_EVENTS, NEAR_EVENTS, ROWS_EVERY_S
 from streams.refusals import NO_LIMIT

@@ -12,7 +12,7 @@ from streams.accounts import IDLE_FLUSHES, HotAccounts, first_row
 from streams.core.account import Account
 from streams.core.metrics import COUNTERS, FOREVER, Terms
 from streams.core.stories import OrderFact
-from streams.following import ACCOUNTS_A_SLICE, EVENTS_A_SLICE, ROWS_A_SLICE, next_slice
+from streams.lagging import ACCOUNTS_A_SLICE, EVENTS_A_SLICE, ROWS_A_SLICE, next_slice
 
 DAY = 19_723
 
