@@ -167,7 +167,6 @@ def test_far_from_the_head_events_are_made_durable_and_rows_are_computed_when_it
             "stored",
             "marks",
             "recompute",
-            "add_marks",
             "stale_orders",
             "alerts",
             "add_marks",
