@@ -109,7 +109,7 @@ class Evidence:
 
 
 def evidence_since(rule: Rule, terms: Terms, day: int) -> int:
-    """The day, or 0, from which on an order has an event, or a promise, if it is behind the rule at the end of `day`."""
+    """The day, or 0, from which on an order has an event or a promise, if it is behind the rule at the end of `day`."""
     longest = 0
     for behind in {behind for condition in rule.conditions for behind in BEHIND.get(condition.metric, ())}:
         counter = COUNTERS[COUNTER_INDEX[behind.counter]]
