@@ -75,7 +75,7 @@ def _tell_breaches(told: Forecast) -> None:
 def _firing(breach: Breach, today: int) -> str:
     """When a breach fires that does not from the day on that it begins, or today."""
     if breach.fires is None:
-        return ", will not fire"
+        return ", never fires"
     return f", fires {iso(breach.fires)}" if breach.fires > max(breach.begins, today) else ""
 
 

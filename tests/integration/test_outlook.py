@@ -124,6 +124,18 @@ def test_every_open_case_is_ranked_and_no_other_rating(tmp_path: Path) -> None:
     assert sorted(ranked) == ["bad", "fair, to be removed", "sixty days old, of a day"]
 
 
+def test_a_breach_that_is_yet_to_fire_tells_when(tmp_path: Path) -> None:
+    rule = '[[alerts.rules]]\nname = "any"\nmetric = "negative_90d"\ncomparison = ">"\nthreshold = 0\nfor = 3\n'
+    (tmp_path / "sellerpulse.toml").write_text(rule)
+    account = {"seller_id": "A", "marketplace_id": "M"}
+    rating = {"topic": "feedback", "kind": "SUBMITTED", "rating": 1, "source": "test", "event_id": "f", "order_id": "o"}
+    feed(tmp_path, [account | rating | {"event_time": f"{TODAY}T12:00:00Z"}], TODAY)
+    (breach,) = told(tmp_path, account)["breach"]
+    assert (breach["begins"], breach["fires"], breach["ends"]) == (TODAY, "2025-06-23", LATER)
+    who = ("--seller", "A", "--marketplace", "M", "--db", "db")
+    assert f"{TODAY}, fires 2025-06-23" in succeed(tmp_path, "outlook", *who)
+
+
 def test_what_is_wrong_is_told_in_a_line(tmp_path: Path) -> None:
     succeed(tmp_path, "simulate", "--sellers", "1", "--days", "30", "--events", "300", "-o", "month.jsonl")
     succeed(tmp_path, "replay", "month.jsonl", "--db", "db")
