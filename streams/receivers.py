@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Change = Mapping[str, Any]  # as `alerts.as_json` makes it, with `id` and `changed_at`
 
 SIGNATURE = "Sellerpulse-Signature"
+AFTER_MOST_S = 900.0  # a Retry-After of more is taken for this: as long as the outbox itself waits at most
 FIRES_ON_S = 600  # an Alertmanager that hears no more of an alert takes it for resolved after this
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
 
@@ -141,10 +142,8 @@ class _Posting:
             ) as answer:
                 if not 200 <= answer.status < 300:
                     may_pass = answer.status >= 500 or answer.status in (408, 429)
-                    after = answer.headers.get("Retry-After", "")
-                    raise Untold(
-                        f"HTTP {answer.status}", may_pass=may_pass, after_s=float(after) if after.isdecimal() else 0
-                    )
+                    after_s = _seconds(answer.headers.get("Retry-After", ""))
+                    raise Untold(f"HTTP {answer.status}", may_pass=may_pass, after_s=after_s)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failed:  # their words may hold the address
             raise Untold(type(failed).__name__, may_pass=True) from None
 
@@ -153,6 +152,11 @@ class _Posting:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _seconds(retry_after: str) -> float:
+    """How long a server wishes to be left alone, within what is bearable: it may say anything."""
+    return min(float(retry_after), AFTER_MOST_S) if retry_after.isdecimal() else 0.0
 
 
 class WebhookReceiver(_Posting):

@@ -138,6 +138,18 @@ def test_whether_a_refusal_may_pass_is_told_by_its_status(
     assert len(served([answer], use)) == 1
 
 
+@pytest.mark.parametrize("wish, after_s", [("900", 900), ("86400", 900), ("9" * 400, 900), ("tomorrow", 0)])
+def test_a_server_that_wishes_to_be_left_alone_for_ever_is_asked_again(wish: str, after_s: float) -> None:
+    async def use(url: str) -> None:
+        receiver = WebhookReceiver(url, 5)
+        with pytest.raises(Untold) as raised:
+            await receiver.tell(about([CHANGE]))
+        await receiver.close()
+        assert raised.value.after_s == after_s
+
+    served([web.Response(status=503, headers={"Retry-After": wish})], use)
+
+
 @pytest.mark.parametrize("make", HTTP)
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "127.0.0.1:99999999", "no host"])
 def test_who_is_not_there_may_come_back_and_no_secret_is_said(make: Callable[[str], Receiver], host: str) -> None:
