@@ -31,6 +31,7 @@ formatted = click.option(
 COUNT = "SELECT count() FROM ({query})"
 _IS_THERE = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
 _BLOCK = 1 << 20
+_FOR_PEOPLE = (TABLE, "Vertical")
 _READ_ONLY = 164  # ClickHouse's number for what would write
 # For the session, where the engine knows them: servers differ in age.
 _SETTINGS = {
@@ -83,6 +84,7 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
     would write or is several.
     """
     from sink.statement import Refused, parse
+    from streams.commands.describing import harmless
 
     statement = parse(query.strip().rstrip(";").encode(), b"")
     if statement.format and output:
@@ -97,7 +99,8 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
                 client.query("SELECT formatQuery({query:String})", {"query": query})
                 raise ConfigurationError("sql only reads: give a SELECT, SHOW, DESCRIBE or EXPLAIN") from refused
             raise ConfigurationError(str(refused).partition("DB::Exception: ")[2]) from refused
-        for block in _blocks(client, statement, wanted, parameters):
+        blocks = _blocks(client, statement, wanted, parameters)
+        for block in harmless(blocks) if wanted in _FOR_PEOPLE or sys.stdout.isatty() else blocks:
             sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
 

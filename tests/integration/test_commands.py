@@ -103,6 +103,14 @@ def test_the_daily_rows_come_as_json_lines_with_plain_numbers_and_nulls(folder: 
     assert "computed_at" not in rows[0]
 
 
+def test_no_text_of_a_stranger_steers_a_terminal(folder: str) -> None:
+    query = "SELECT concat(char(27), '[2J', char(0xC2, 0x9B), '31m ', char(0xE2, 0x80, 0xAE), 'ä') AS comment"
+    for words in ((), ("--format", "Vertical")):
+        done = run("sql", query, "--db", folder, *words)
+        assert "␛[2J�31m �ä" in done.stdout.decode()
+    assert run("sql", query, "--db", folder, "--format", "TSV").stdout.startswith(b"\x1b")  # that is for programs
+
+
 def test_parquet_on_stdout_is_parquet_byte_for_byte(folder: str) -> None:
     done = run("sql", "SELECT number FROM numbers(100000)", "--db", folder, "--format", "Parquet")
     assert pyarrow.parquet.read_table(io.BytesIO(done.stdout)).num_rows == 100_000
