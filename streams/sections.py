@@ -6,7 +6,7 @@ that may be a secret.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
@@ -209,15 +209,22 @@ class Metrics(Section):
         return self._terms.get(marketplace_id) or self._terms[None]
 
 
+# As in `streams.core.comments`, whose word lists settings need not load.
+Cause = Literal[
+    "late", "not_as_described", "product", "service", "packaging", "tracking", "return", "cancel", "unknown"
+]  # fmt: skip
+
+
 class Cases(Section):
     """What an agent may give back by himself, in whatever currency, and what of it differs by root cause."""
 
     refund_limit: Money = 10.0
-    refund_limits: dict[Text, Money] = {}
+    refund_limits: dict[Cause, Money] = {}
 
     def limit_of(self, causes: Iterable[str]) -> float:
         """Of a case with these root causes: the greatest."""
-        return max((self.refund_limits.get(cause, self.refund_limit) for cause in causes), default=self.refund_limit)
+        limits = cast("dict[str, float]", self.refund_limits)
+        return max((limits.get(cause, self.refund_limit) for cause in causes), default=self.refund_limit)
 
 
 class Digest(Section):

@@ -5,13 +5,15 @@ import pickle
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from schemas.errors import ConfigurationError
+from streams.core.comments import CAUSES
 from streams.core.metrics import Terms
 from streams.core.rules import DEFAULT_RULES, Condition, Level, Rule, Scope
+from streams.sections import Cause
 from streams.settings import Settings, load_settings
 
 SECRET = "hunter" + "2"
@@ -255,6 +257,12 @@ def test_a_rule_of_ones_own_can_be_on_any_number(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_rule_that_cannot_be_is_refused(tmp_path: Path, table: str, expected: str) -> None:
     assert expected in complaint(tmp_path, f"[[alerts.rules]]\n{table}")
+
+
+def test_a_refund_limit_is_of_a_root_cause_that_there_is(tmp_path: Path) -> None:
+    assert get_args(Cause) == CAUSES
+    wrong = complaint(tmp_path, "[cases]\nrefund_limits = { packing = 5 }")
+    assert "cases.refund_limits.packing: input should be 'late', " in wrong
 
 
 def test_a_rule_may_ask_to_hold_to_clear_and_be_about_some_accounts_alone(tmp_path: Path) -> None:
