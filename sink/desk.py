@@ -95,9 +95,9 @@ def order_told(store: Store, case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_back(store: Store, case: Mapping[str, Any], currency: str) -> float:
-    """How much was given back for the order so far."""
+    """How much was given back for the order so far, in this currency, named in capitals."""
     query = f"""SELECT sum(ifNull(amount, 0)) FROM feedback_events
-        WHERE {_OF_ORDER} AND kind = 'REFUNDED' AND currency = {{currency:String}}"""
+        WHERE {_OF_ORDER} AND kind = 'REFUNDED' AND upper(currency) = {{currency:String}}"""
     return float(_rows(store, query, _named(case) | {"currency": currency})[0][0])
 
 

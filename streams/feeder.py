@@ -50,10 +50,13 @@ class Fed:
 class Feeder:
     """Sends events to their topics, refused lines to the dead-letter topics; keeps within `window` if there is one.
 
-    `clock` gives epoch ms. Raises Unavailable if Kafka does not take what is sent.
+    `clock` gives epoch ms. Raises Unavailable if Kafka does not take what is sent, the last of it within `patience_s`.
     """
 
-    def __init__(self, kafka: Kafka, codec: Codec, *, clock: Callable[[], int], window: Window | None = None) -> None:
+    def __init__(
+        self, kafka: Kafka, codec: Codec, *, clock: Callable[[], int], window: Window | None = None,
+        patience_s: float = FLUSH_S,
+    ) -> None:  # fmt: skip
         self._failed: list[str] = []  # what befell the last record that Kafka did not take
         self._producer = Producer(
             librdkafka(kafka)
@@ -69,7 +72,7 @@ class Feeder:
                 "log_level": 0,
             }
         )
-        self._codec, self._clock, self._window = codec, clock, window
+        self._codec, self._clock, self._window, self._patience_s = codec, clock, window, patience_s
         self._homes: dict[tuple[str, str], Home] = {}
         self._sent = 0
         self._now_ms = 0  # of the clock's last look: it is asked once in so many records
@@ -85,7 +88,7 @@ class Feeder:
                 fed.damaged.append(str(damaged))
             before += source.size
             fed.left_out += source.left_out
-        if self._producer.flush(FLUSH_S) or self._failed:
+        if self._producer.flush(self._patience_s) or self._failed:
             raise Unavailable(f"Kafka did not take everything: {''.join(self._failed) or 'no answer'}")
         return fed
 

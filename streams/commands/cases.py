@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OPEN = ("open", "acted", "removal_requested", "removal_denied")  # as in `sink.desk`, which only its users import
 CLOSED = ("removed", "struck", "revised", "replaced", "expired")
+PATIENCE_S = 10.0  # that a person has for a Kafka that does not answer
 KINDS = ("RESPONDED", "CONTACTED", "REFUNDED", "REPLACED", "REMOVAL_REQUESTED", "REMOVAL_DENIED", "REVIEWED")
 
 
@@ -168,12 +169,25 @@ def _words(case: "Case", order: Mapping[str, Any], limit: float, now_ms: int) ->
 # --- act -------------------------------------------------------------------------------------------------------
 
 
+def _said(_: click.Context, __: click.Parameter, text: str) -> str:
+    if not text.strip():
+        raise click.BadParameter("says nothing")
+    return text
+
+
+def _code(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """A currency, in capitals: what was given back in eur counts as EUR."""
+    if text is not None and not (len(text) == 3 and text.isascii() and text.isalpha()):
+        raise click.BadParameter("is no code of three letters, like EUR")
+    return text and text.upper()
+
+
 @command.command()
 @click.argument("case", metavar="CASE")
 @click.argument("kind", type=click.Choice(KINDS, case_sensitive=False))
-@click.option("--agent", required=True, help="Who did it.")
+@click.option("--agent", required=True, callback=_said, help="Who did it.")
 @click.option("--amount", type=click.FloatRange(min=0, min_open=True), help="Money given back, with REFUNDED.")
-@click.option("--currency", metavar="CODE", help="Of the amount, like EUR.")
+@click.option("--currency", metavar="CODE", callback=_code, help="Of the amount, like EUR.")
 @click.option("--root-cause", metavar="CAUSE", help="A supervisor's verdict, with REVIEWED: it overrides ours.")
 @click.option("--comment", help="A note; e-mail addresses and phone numbers in it are masked.")
 @_narrowed
@@ -197,6 +211,10 @@ def act(
     if root_cause is not None and kind != "REVIEWED":
         raise click.UsageError("--root-cause goes with REVIEWED")
     from sink.desk import Asked, given_back
+    from streams.core.comments import CAUSES
+
+    if root_cause is not None and root_cause not in CAUSES:
+        raise click.UsageError(f"--root-cause is one of {', '.join(CAUSES)}")
 
     with _opened(settings) as store:
         found = _the_case(store, Asked(seller, marketplace, order, case))
@@ -244,7 +262,8 @@ def _send(settings: "Settings", said: Mapping[str, Any]) -> None:
     if (reason := check("feedback", event, now)) is not None:
         raise SellerpulseError(reason)
     source = Source(Path("staff"), "jsonl", 0, lambda *_: iter([Record(Parsed("feedback", event), b"", 1)]))
-    Feeder(settings.kafka, Codec(registry=registry(settings)), clock=now_ms).feed([source], lambda *_: None)
+    codec = Codec(registry=registry(settings))
+    Feeder(settings.kafka, codec, clock=now_ms, patience_s=PATIENCE_S).feed([source], lambda *_: None)
 
 
 # --- all -------------------------------------------------------------------------------------------------------

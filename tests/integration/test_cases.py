@@ -144,6 +144,7 @@ def test_a_refund_above_the_agents_limit_is_refused(desk: Desk) -> None:
     query = "SELECT count() AS n FROM feedback_events WHERE kind = 'REFUNDED'"
     wait_until(lambda: desk.place.ask(query) == [{"n": 1}], 60, "refunded", desk.worker)
     assert "of which 7.5 is given" in desk.says(*refund, "3", code=1)
+    assert "of which 7.5 is given" in desk.says(*refund, "3", "--currency", "eur", code=1)
 
 
 def test_wrong_words_are_told(desk: Desk) -> None:
@@ -152,6 +153,12 @@ def test_wrong_words_are_told(desk: Desk) -> None:
     assert "--root-cause goes with REVIEWED" in desk.says(
         "act", "f-1", "CONTACTED", "--agent", "A", "--root-cause", "late", code=2
     )
+    assert "--root-cause is one of late, not_as_described, " in desk.says(
+        "act", "f-1", "REVIEWED", "--agent", "A", "--root-cause", "packing", code=2
+    )
+    refund = ("act", "f-1", "REFUNDED", "--amount", "1")
+    assert "'--agent': says nothing" in desk.says(*refund, "--agent", " ", "--currency", "EUR", code=2)
+    assert "is no code of three letters" in desk.says(*refund, "--agent", "A", "--currency", "", code=2)
     assert desk.says("list", "--seller", "nobody", "--all") == "There is no case like that.\n"
 
 
