@@ -45,7 +45,8 @@ def sent(one: dict[str, Any]) -> Sent:
 
 
 def told(place: Place) -> list[tuple[str, str, int]]:
-    asked = "SELECT seller_id, state, count() AS n FROM alert_history WHERE NOT muted GROUP BY ALL ORDER BY ALL"
+    asked = """SELECT seller_id, state, count() AS n FROM alert_history WHERE rule = 'unhappy' AND NOT muted
+        GROUP BY ALL ORDER BY ALL"""
     return [(row["seller_id"], row["state"], row["n"]) for row in place.ask(asked)]
 
 
