@@ -5,9 +5,18 @@ Place in the flow: read by `settings`. What is sent is put together in `receiver
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from streams.sections import Access, Seconds, Secret, Section, Text, WebAddress
+
+
+def _line(text: str) -> str:
+    if not text.isprintable():  # no mail could ever be made with it
+        raise ValueError("must be one line")
+    return text
+
+
+Line = Annotated[Text, AfterValidator(_line)]
 
 
 class Webhook(Section):
@@ -46,8 +55,8 @@ class Email(Access):
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
     security: Literal["starttls", "tls", "none"] = "starttls"
     user: Text | None = None
-    sender: Text
-    to: Annotated[tuple[Text, ...], Field(min_length=1)]
+    sender: Line
+    to: Annotated[tuple[Line, ...], Field(min_length=1)]
     timeout_s: Seconds = 30
 
     @model_validator(mode="after")

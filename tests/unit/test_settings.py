@@ -397,6 +397,7 @@ TO = 'to = ["b@example.org"]\n'
         ("[receivers.slack]\ntimeout_s = 3", "receivers.slack: needs either url or url_file"),
         (EMAIL, "receivers.email.to: field required"),
         (f"{EMAIL}to = []", "receivers.email.to: tuple should have at least 1 item"),
+        (f'{EMAIL}to = ["a\\nBcc: b@example.org"]', "receivers.email.to[0]: must be one line"),
         (f'{EMAIL}{TO}user = "me"', "receivers.email: user and password (or password_file) need each other"),
         (f'{EMAIL}{TO}user = "me"\npassword = "x"\nsecurity = "none"',
          'receivers.email: password, ca_file and certificate_file need security "starttls" or "tls"'),
