@@ -70,7 +70,8 @@ def list_(
 ) -> None:  # fmt: skip
     """List the open cases, what falls due first at the top, each with the next step.
 
-    Times are held against the clock, of a replay against the end of its last day.
+    Times are held against the clock, of a replay against the end of its last day. In csv a comment that a spreadsheet
+    would take for a formula begins with '.
 
     \b
     Examples:

@@ -25,7 +25,7 @@ def tell(rows: Sequence[Mapping[str, Any]], output: Output) -> None:
     elif rows and output == "csv":
         writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _text(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: _cell(name, value) for name, value in row.items()} for row in rows)
     elif rows:
         _tell_table([list(rows[0]), *([printable(_text(value)) for value in row.values()] for row in rows)])
 
@@ -35,6 +35,12 @@ def _tell_table(lines: Iterable[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(name: str, value: Any) -> str:
+    """What a file says: a spreadsheet would work out a comment that begins like a formula, and buyers write those."""
+    text = _text(value)
+    return f"'{text}" if name == "comment" and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from schemas.errors import ConfigurationError, SellerpulseError, Unavailable
 from sink.connect import connect, message_of
 from streams.commands.cli import COMMANDS, cli, configured, main
 from streams.commands.status import Report, judge
+from streams.commands.telling import tell
 from streams.log import FORMATS, configure_logging
 from streams.sections import Kafka
 from streams.settings import Settings
@@ -286,3 +287,8 @@ def test_status_tells_what_is_wrong(kafka: dict[str, Any], database: dict[str, A
     judge(report, TODAY)
     assert [wrong in problem for problem in report.problems if wrong] == ([True] if wrong else [])
     assert bool(report.problems) == (wrong is not None)
+
+
+def test_a_comment_is_no_formula_of_a_spreadsheet(capsys: pytest.CaptureFixture[str]) -> None:
+    tell([{"order_id": "-1", "comment": comment, "points": -500} for comment in ("=1+1", "@x", "2-1=1", None)], "csv")
+    assert capsys.readouterr().out == "order_id,comment,points\n-1,'=1+1,-500\n-1,'@x,-500\n-1,2-1=1,-500\n-1,,-500\n"
