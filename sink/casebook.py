@@ -28,24 +28,35 @@ class CaseBook(Ledger):
         if not accounts:
             return []
         these, before = of_accounts(accounts), f"fromUnixTimestamp64Milli({int(until_ms)}, 'UTC')"
+        low = self._rows(
+            f"""SELECT {_ORDER}, max(has_case) FROM (
+                SELECT {_ORDER}, argMin({_IS_LOW} AND event_time < {before}, {_RANK}) AS is_low, false AS has_case
+                FROM stored_feedback_events
+                PREWHERE order_id IN (SELECT order_id FROM stored_feedback_events WHERE {these} AND {_IS_LOW})
+                WHERE {these} GROUP BY {_ORDER}, event_id HAVING is_low
+                UNION ALL SELECT {_ORDER}, false, true FROM stored_cases WHERE {these})
+            GROUP BY {_ORDER}"""
+        )
+        known = [(seller, marketplace, order) for seller, marketplace, order, has_case in low if has_case]
+        fresh = [(seller, marketplace, order) for seller, marketplace, order, has_case in low if not has_case]
+        return fresh + [order for these in _slices(known) for order in self._outdated(these, before, reading)]
+
+    def _outdated(self, these: str, before: str, reading: int) -> Iterator[OrderId]:
+        """Of orders that have case rows those whose rows are not of this reading and of their events."""
         stories = " UNION ALL ".join(
-            f"""SELECT {_ORDER}, min({_RANK}) AS rank, argMin(event_time, {_RANK}) < {before} AS is_known,
-                argMin({low}, {_RANK}) AS low
-                FROM {table} PREWHERE order_id IN ({_LOW.format(these=these)}) WHERE {these}
-                GROUP BY {_ORDER}, event_id"""
-            for table, low in (("stored_feedback_events", _IS_LOW), ("stored_order_events", "false"))
+            f"""SELECT {_ORDER}, min({_RANK}) AS rank, argMin(event_time, {_RANK}) < {before} AS is_known
+                FROM {table} {these} GROUP BY {_ORDER}, event_id"""
+            for table in _PARTS
         )
         rows = self._rows(
             f"""SELECT {_ORDER} FROM (
-                SELECT {_ORDER}, sum(rank) AS told, max(low) AS low,
-                    0 AS cases, 0::UInt64 AS least, 0::UInt64 AS most, false AS is_old
+                SELECT {_ORDER}, sum(rank) AS told, 0::UInt64 AS least, 0::UInt64 AS most, false AS is_old
                 FROM ({stories}) WHERE is_known GROUP BY {_ORDER}
-                UNION ALL SELECT {_ORDER}, 0, false, count(), min(checksum), max(checksum), max(reading != {reading})
-                FROM stored_cases FINAL WHERE {these} GROUP BY {_ORDER})
-            GROUP BY {_ORDER}
-            HAVING if(sum(cases) = 0, max(low), max(is_old) OR sum(least) != sum(told) OR sum(most) != sum(told))"""
+                UNION ALL SELECT {_ORDER}, 0, min(checksum), max(checksum), max(reading != {reading})
+                FROM stored_cases FINAL {these} GROUP BY {_ORDER})
+            GROUP BY {_ORDER} HAVING max(is_old) OR sum(least) != sum(told) OR sum(most) != sum(told)"""
         )
-        return [(seller, marketplace, order) for seller, marketplace, order in rows]
+        return ((seller, marketplace, order) for seller, marketplace, order in rows)
 
     def case_stories(self, orders: Sequence[OrderId], until_ms: int) -> CaseStories:
         """What is stored of these orders that happened before `until_ms`, and their case rows, gone ones too."""
@@ -100,9 +111,6 @@ _ORDER = "seller_id, marketplace_id, order_id"
 _TIME = "toUnixTimestamp64Milli(event_time)"
 _RANK = "reinterpretAsUInt64(digest)"
 _IS_LOW = "kind = 'SUBMITTED' AND ifNull(rating, 9) <= 3"
-# Orders of some accounts that have case rows, or may have to: content that gave way since is among it.
-_LOW = f"""SELECT order_id FROM stored_feedback_events WHERE {{these}} AND {_IS_LOW}
-    UNION ALL SELECT order_id FROM stored_cases WHERE {{these}}"""
 _PARTS = {
     "stored_order_events": "fulfilment, skus",
     "stored_feedback_events": "kind, rating, comment, agent, root_cause, date_only, "
