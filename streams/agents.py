@@ -190,7 +190,7 @@ class Worker:
             if day is not None:
                 await pipeline.turn(day)
             if clocks is not None:
-                await clocks.look(now_ms())
+                await clocks.look(now_ms(), is_behind=pipeline.is_behind())
             if time.monotonic() >= check_due:
                 await pipeline.check(sampler)
                 check_due = time.monotonic() + self.check_s

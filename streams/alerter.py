@@ -11,7 +11,7 @@ from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.alerts import AlertBook, as_json, change_of
 from streams.casework import CaseChange
 from streams.clocks import Clocks, ClockStore, day_of
-from streams.core.evidence import Evidence, evidence_since
+from streams.core.evidence import Evidence, evidence_since, has_evidence
 from streams.core.rules import OtherRule, Rule, columns_of
 from streams.digest import Digests, DigestStore, Schedule
 from streams.failpoints import reach
@@ -81,7 +81,7 @@ class Alerter:
         if unknown := book.unknown(versions):
             book.learn(unknown, await pipeline.call(store.alerts, unknown, True))
         news = book.news(day, rows)
-        breaches = [one for one in news if one.is_breach]
+        breaches = [one for one in news if one.is_breach and has_evidence(one.rule)]
         terms_of = pipeline.rows.terms_of
         since = min((evidence_since(one.rule, terms_of(one.account[1]), day) for one in breaches), default=day)
         breached = await pipeline.rows.known({one.account for one in breaches}, since * MS_A_DAY)

@@ -219,7 +219,7 @@ class AlertBook:
         news: Iterable[News],
         evidence: Mapping[AccountId, Evidence],
     ) -> list[AlertRow]:
-        """Alerts in their new state. `evidence` is of the accounts of those `news` that are of a breach.
+        """Alerts in their new state. `evidence` is of the accounts of `news` of breaches that have orders behind them.
 
         A breach without an alert begins one on that day, which fires at once or when it has held; one that fires and
         whose severity is another now fires with it; an alert whose rule is not in breach any more (or no more a rule)
@@ -236,7 +236,8 @@ class AlertBook:
             if verdicts.severity[row] == QUIET:
                 alert = over(alert, day, value_of(verdicts, row))
             else:
-                alert = judged(alert, verdicts, row, evidence[account].orders_behind(rule, day))
+                orders = evidence[account].orders_behind(rule, day) if account in evidence else []
+                alert = judged(alert, verdicts, row, orders)
             changed.append(self._note(alert, versions[account] + day))
         return changed + self._without_rule(day, versions)
 

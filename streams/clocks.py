@@ -69,16 +69,21 @@ class Clocks:
         self._versions = count()
         self._time = asyncio.get_running_loop().time
         self._stirred = True
-        self._may_look = self._must_look = self._may_look_at_sources = 0.0
+        self._may_look = self._may_look_at_sources = 0.0
+        self._must_look = self._time() + LOOK_S
 
     def stir(self) -> None:
         """Rows were written: something may be due."""
         self._stirred = True
 
-    async def look(self, now: int) -> None:
-        """Find out what is due at `now`, epoch ms, and announce it, if it is time to look."""
+    async def look(self, now: int, *, is_behind: bool = False) -> None:
+        """Find out what is due at `now`, epoch ms, and announce it, if it is time to look.
+
+        While the worker is behind that is once in `LOOK_S` and no sooner: its rows come first.
+        """
         began = self._time()
-        if began < (self._may_look if self._stirred else self._must_look) or not self._tenure.owned:
+        is_early = began < (self._may_look if self._stirred and not is_behind else self._must_look)
+        if is_early or not self._tenure.owned:
             return
         self._stirred = False
         if self._firing is None:

@@ -42,6 +42,7 @@ FLUSH_EVENTS = 25_000  # enough for a flush; what waits beyond twice that holds 
 FLUSH_BYTES = 32 << 20  # and as much of large records, whatever their number
 LINGER_S = 0.2  # what a flush waits for company: parts of a table are better few
 NEAR_EVENTS = 5_000  # fewer in a flush: the head of the topics is near
+NEAR_ACCOUNTS = 500  # fewer whose rows lag: the worker is not behind
 FAR_EVENTS = 100_000  # more are waiting: no account is worth loading
 NEAR_PARTS = 8  # there a statement computes an eighth of what it should, for the sake of what waits meanwhile
 ROWS_EVERY_S = 60.0  # far from the head rows follow so often all the same
@@ -285,10 +286,14 @@ class Pipeline:
             await self.rows.turn(as_of)
         self._work.set()
 
+    def is_behind(self) -> bool:
+        """Whether many records wait, or rows of many accounts do."""
+        return self.waiting() + len(self._pending) >= NEAR_EVENTS or len(self.rows.lagging) >= NEAR_ACCOUNTS
+
     async def check(self, sampler: Sampler) -> None:
-        """Hold rows of a few accounts against their events; not while many records wait. Flushes go on meanwhile."""
+        """Hold rows of a few accounts against their events; not while much waits. Flushes go on meanwhile."""
         await self._looked.wait()
-        if self.waiting() + len(self._pending) < NEAR_EVENTS:
+        if not self.is_behind():
             await sampler.check(self.rows.at_rest(), self.clock())
 
     # --- the sink's thread -------------------------------------------------------------------------------

@@ -108,6 +108,11 @@ class Evidence:
         return max(told, key=lambda answer: answer[:2]).order_id if told else None
 
 
+def has_evidence(rule: Rule) -> bool:
+    """Whether there are orders behind any of the rule's metrics."""
+    return any(condition.metric in BEHIND for condition in rule.conditions)
+
+
 def evidence_since(rule: Rule, terms: Terms, day: int) -> int:
     """The day, or 0, from which on an order has an event, or a promise, if it is behind the rule on `day`."""
     longest = 0
