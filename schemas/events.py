@@ -134,6 +134,11 @@ def _strings(value: Any) -> list[str]:
     return value
 
 
+def iso_time(time_ms: int, timespec: str = "auto") -> str:
+    """An instant, epoch ms, as ISO-8601 text, UTC."""
+    return (EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
 def to_ms(value: Any) -> int:
     """Epoch ms of an int, a datetime or an ISO-8601 text (without a zone: UTC). Raises TypeError."""
     if type(value) is int:

@@ -10,12 +10,11 @@ and no change: nobody is told, and if the breach ends before it fires the row is
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from schemas.events import MS_A_DAY
+from schemas.events import MS_A_DAY, iso_time
 from schemas.rows import AccountId, AlertChange, AlertRow, DailyRows
 from streams.core.clocks import in_words
 from streams.core.evidence import Evidence
@@ -75,7 +74,7 @@ def as_json(alert: AlertRow) -> dict[str, Any]:
 
 
 def _iso(time_ms: int | None) -> str | None:
-    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    return None if time_ms is None else iso_time(time_ms)
 
 
 def _sentence(alert: AlertRow) -> str:

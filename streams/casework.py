@@ -5,11 +5,10 @@ is new is told before it is written: each change goes out at least once.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from schemas.events import MS_A_DAY
+from schemas.events import MS_A_DAY, iso_time
 from schemas.rows import AccountId, CaseRow, CaseStories, Cell, OrderId, Transition, Wrong
 from streams.core.cases import FeedbackPart, OrderPart, cases_of
 from streams.core.comments import VERSION
@@ -43,7 +42,7 @@ _TOLD = (
 
 
 def _iso(time_ms: int | None) -> str | None:
-    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    return None if time_ms is None else iso_time(time_ms)
 
 
 Tell = Callable[[Sequence[CaseChange]], Awaitable[None]]

@@ -6,9 +6,9 @@ Place in the flow: between the tables and the outbox, which brings the messages.
 import random
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from schemas.events import iso_time
 from schemas.rows import EPOCH_BITS, AccountId, AlertRow, Due, Notices, Notification
 from streams.alerts import as_json
 from streams.core.rules import SEVERITIES
@@ -81,11 +81,7 @@ def as_told(alert: AlertRow, changed_at: int) -> Change:
     """With an id that is the same whenever this change is told, also when another owner found it again."""
     number = alert.version & ((1 << EPOCH_BITS) - 1)
     told = {"id": f"{alert.alert_id}-{alert.state}-{number}"}
-    return told | as_json(alert) | {"changed_at": _iso(changed_at)}
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return told | as_json(alert) | {"changed_at": iso_time(changed_at, "milliseconds")}
 
 
 def pause_s(attempts: int, longest: float = 1e9) -> float:

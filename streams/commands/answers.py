@@ -4,11 +4,10 @@ Place in the flow: between `streams.core.explain`, which counts in day numbers, 
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
 from math import isclose
 from typing import Any
 
-from schemas.events import EPOCH
+from schemas.events import iso_time
 from streams.commands.account import Opened
 from streams.core.changes import arrivals, changes
 from streams.core.explain import Explained, explain
@@ -193,7 +192,7 @@ def what(event: AnyFact) -> str:
 
 
 def _moment(ms: int) -> str:
-    return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_time(ms, "milliseconds")
 
 
 def _value(name: str, value: Any) -> Any:

@@ -16,9 +16,14 @@ import click
 
 from schemas.errors import ConfigurationError
 from streams.commands.cli import configured
+from streams.commands.plotting import check_that_it_can, save
+from streams.commands.telling import Output, output_option, tell
+from streams.core.metrics import iso
 
 if TYPE_CHECKING:
+    from sink.store import Store
     from streams.backtest import Fired, Span, Tally
+    from streams.ruletables import Alerts
     from streams.settings import Settings
 
 _WIDEST = 60  # bars of a line
@@ -29,14 +34,12 @@ _BARS = " ▁▂▃▄▅▆▇█"
 @click.option("--since", metavar="DAY", required=True, help="From this day on, UTC: YYYY-MM-DD.")
 @click.option("--rules", "tried", type=click.Path(path_type=Path), help="A settings file with the rules to try.")
 @click.option("--by", type=click.Choice(["rule", "account", "alert"]), default="rule", help="What a line is about.")
-@click.option(
-    "--format", "output", type=click.Choice(["table", "json", "csv"]), default="table", help="json: an object a line."
-)
+@output_option
 @click.option(
     "--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw the weeks there too; needs matplotlib."
 )
 @configured("db")
-def command(settings: "Settings", since: str, tried: Path | None, by: str, output: str, png: Path | None) -> None:
+def command(settings: "Settings", since: str, tried: Path | None, by: str, output: Output, png: Path | None) -> None:
     """Tell when each rule would have fired on the stored history, and for how long.
 
     Try a threshold before it is in force: --rules takes a file with [[alerts.rules]] as in the settings, of which
@@ -51,47 +54,57 @@ def command(settings: "Settings", since: str, tried: Path | None, by: str, outpu
       sellerpulse alerts backtest --since 2025-01-01 --by account --format csv --db ./pulse > accounts.csv
       sellerpulse alerts backtest --since 2025-01-01 --png weeks.png --db ./pulse
     """
-    from streams.backtest import Span, Tally, backtest
-    from streams.commands.watching import counting
+    from streams.backtest import Span
     from streams.credentials import open_store
     from streams.rebuild import as_of_day
     from streams.settings import load_settings
 
     alerts = settings.alerts if tried is None else load_settings(tried, {}, {}).alerts
     first = _day(since)
-    _can_draw(png)
+    if png is not None:
+        check_that_it_can()
     store = open_store(settings.clickhouse, create=False)
     try:
         span = Span(first, as_of_day(store))
         if span.last < first:
-            raise ConfigurationError(f"--since {since} is after the last day that has rows, {_iso(span.last)}")
+            raise ConfigurationError(f"--since {since} is after the last day that has rows, {iso(span.last)}")
         weeks = -(-(span.last + 1 - first) // (7 * _WIDEST))
-        severities = {rule.name: rule.levels[-1].severity for rule in alerts.rules}
-        severities |= {rule.name: rule.severity for rule in alerts.other_rules}
-        tallies = {name: Tally(span, 7 * weeks) for name in severities}
-        writer = _Writer(output)
-        with counting("accounts") as progress:
-            accounts = 0
-
-            def count(done: int, total: int) -> None:
-                nonlocal accounts
-                accounts = total
-                progress(done, total)
-
-            for fired in backtest(store, alerts.rules, alerts.other_rules, span, count):
-                for name, tally in tallies.items():
-                    tally.add(one for one in fired if one.alert.rule == name)
-                if by != "rule":
-                    writer.write(_by_account(fired) if by == "account" else map(_told, fired))
-        if by == "rule":
-            writer.write(_told_of_rule(name, severities[name], tally, accounts) for name, tally in tallies.items())
-        writer.close()
-        if output == "table":
-            _draw(tallies, span, weeks)
-        if png is not None:
-            _paint(png, tallies, span, 7 * weeks)
+        tallies = _try(store, alerts, span, 7 * weeks, by, _Writer(output))
     finally:
         store.close()
+    if output == "table":
+        _draw(tallies, span, weeks)
+    if png is not None:
+        _paint(png, tallies, span, 7 * weeks)
+
+
+def _try(
+    store: "Store", alerts: "Alerts", span: "Span", days_a_bar: int, by: str, writer: "_Writer"
+) -> dict[str, "Tally"]:
+    """What each rule gives, by its name; the lines are written."""
+    from streams.backtest import Tally, backtest
+    from streams.commands.watching import counting
+
+    severities = {rule.name: rule.levels[-1].severity for rule in alerts.rules}
+    severities |= {rule.name: rule.severity for rule in alerts.other_rules}
+    tallies = {name: Tally(span, days_a_bar) for name in severities}
+    accounts = 0
+    with counting("accounts") as progress:
+
+        def count(done: int, total: int) -> None:
+            nonlocal accounts
+            accounts = total
+            progress(done, total)
+
+        for fired in backtest(store, alerts.rules, alerts.other_rules, span, count):
+            for name, tally in tallies.items():
+                tally.add(one for one in fired if one.alert.rule == name)
+            if by != "rule":
+                writer.write(_by_account(fired) if by == "account" else map(_told, fired))
+    if by == "rule":
+        writer.write(_told_of_rule(name, severities[name], tally, accounts) for name, tally in tallies.items())
+    writer.close()
+    return tallies
 
 
 # --- lines -----------------------------------------------------------------------------------------------------
@@ -131,7 +144,7 @@ def _told(one: "Fired") -> dict[str, Any]:
 class _Writer:
     """Lines of one shape, to stdout as they come; a table when its widths are known."""
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: Output) -> None:
         self._output, self._rows = output, list[Mapping[str, Any]]()
         self._csv: csv.DictWriter[str] | None = None
 
@@ -152,23 +165,10 @@ class _Writer:
 
     def close(self) -> None:
         """What has waited for its widths."""
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
-        from streams.commands.describing import printable
-
-        if self._output != "table":
-            return
-        if not self._rows:
+        if self._rows:
+            tell(self._rows, "table")
+        elif self._output == "table":
             click.echo("No rule would have fired.")
-            return
-        table = Table(box=box.SIMPLE, pad_edge=False)
-        for name, value in self._rows[0].items():
-            table.add_column(name, justify="left" if isinstance(value, str) else "right", no_wrap=True)
-        for row in self._rows:
-            table.add_row(*(("" if value is None else printable(str(value))) for value in row.values()), style=None)
-        Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
 
 
 # --- pictures --------------------------------------------------------------------------------------------------
@@ -180,19 +180,12 @@ def _draw(tallies: Mapping[str, "Tally"], span: "Span", weeks: int) -> None:
     if not shown:
         return
     every = "week" if weeks == 1 else f"{weeks} weeks"
-    click.echo(f"accounts with an alert, a bar for each {every} from {_iso(span.first)} to {_iso(span.last)}")
+    click.echo(f"accounts with an alert, a bar for each {every} from {iso(span.first)} to {iso(span.last)}")
     width = max(map(len, shown))
     for name, tally in shown.items():
         most = max(tally.bars)
         bars = "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in tally.bars)
         click.echo(f"{name:{width}} {bars} at most {most:,}")
-
-
-def _can_draw(png: Path | None) -> None:
-    from importlib.util import find_spec
-
-    if png is not None and find_spec("matplotlib") is None:
-        raise ConfigurationError("--png needs matplotlib: pip install matplotlib")
 
 
 def _paint(png: Path, tallies: Mapping[str, "Tally"], span: "Span", days_a_bar: int) -> None:
@@ -207,10 +200,7 @@ def _paint(png: Path, tallies: Mapping[str, "Tally"], span: "Span", days_a_bar: 
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_ylim(bottom=0)
     figure.supylabel("accounts with an alert", fontsize=9)
-    try:
-        figure.savefig(png, format="png", dpi=120)
-    except OSError as failed:
-        raise ConfigurationError(f"{png} cannot be written: {failed.strerror}") from failed
+    save(figure, png)
 
 
 # --- days ------------------------------------------------------------------------------------------------------
@@ -223,10 +213,6 @@ def _day(text: str) -> int:
         return parse_day(text)
     except ValueError as wrong:
         raise click.BadParameter(f"{text!r} is no day, YYYY-MM-DD", param_hint="--since") from wrong
-
-
-def _iso(day: int) -> str:
-    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
 def _moment(days: float) -> str:

@@ -13,8 +13,7 @@ import click
 
 from schemas.errors import SellerpulseError
 from streams.commands.cli import configured
-from streams.commands.describing import printable
-from streams.commands.telling import Output, iso, moment, output_option, tell, until
+from streams.commands.telling import Output, iso, moment, output_option, printable, tell, until
 
 if TYPE_CHECKING:
     from sink.desk import Asked, Case
@@ -123,14 +122,14 @@ def show_(settings: "Settings", case: str, seller: str, marketplace: str, order:
         now, found = now_ms(store), _the_case(store, Asked(seller, marketplace, order, case))
         limit = settings.cases.limit_of(found["root_causes"])
         words, steps_so_far = _words(found, order_told(store, found), limit, now), history(store, found)
-    todo = steps(found, found["done"], now, words)
+    next_steps = steps(found, found["done"], now, words)
     if output != "table":
-        told = [step._asdict() for step in todo]
-        tell([_plain(found) | {"steps": told if output == "json" else [step.title for step in todo]}], output)
+        told = [step._asdict() for step in next_steps]
+        tell([_plain(found) | {"steps": told if output == "json" else [step.title for step in next_steps]}], output)
         return
     for line in _lines(found, steps_so_far, now):
         click.echo(line)
-    for step in todo:
+    for step in next_steps:
         click.echo(f"\n{step.title}{f'  (cases act {case} {step.act})' if step.act else ''}")
         for line in step.says.splitlines():
             click.echo(f"  {printable(line)}")
@@ -251,14 +250,7 @@ def _send(settings: "Settings", said: Mapping[str, Any]) -> None:
 
     now = now_ms()
     nothing = dict.fromkeys(("rating", "arrived_on_time", "item_as_described", "customer_service"))
-    event = {
-        **nothing,
-        **said,
-        "comment": said["comment"],
-        "date_only": False,
-        "event_time": now,
-        "source": "staff",
-    }
+    event = {**nothing, **said, "date_only": False, "event_time": now, "source": "staff"}
     mask_event("feedback", event)
     if (reason := check("feedback", event, now)) is not None:
         raise SellerpulseError(reason)

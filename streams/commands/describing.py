@@ -1,14 +1,14 @@
 """A dead letter in lines for people: what is told of it, and apart from that what is in it."""
 
-import codecs
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from schemas.codec import Codec
 from schemas.events import EPOCH, TOPICS, Refusal
 from schemas.rows import DeadLetter
+from streams.commands.telling import printable
 from streams.intake import own_headers
 from streams.letters import Letter
 
@@ -60,29 +60,3 @@ def _headers(letter: Letter) -> list[tuple[str, bytes | None]]:
 
 def _size(value: bytes | None) -> str:
     return "null" if value is None else f"{len(value):,} bytes"
-
-
-def printable(text: str) -> str:
-    r"""The text without what would steer a terminal.
-
-    >>> printable("a\x1b[2Jb")
-    'a\\x1b[2Jb'
-    """
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-# Of control characters their picture, of those without one and of those that turn text around a mark.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_PICTURES |= dict.fromkeys((0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
-
-
-def harmless(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    r"""UTF-8 text of many lines without what would steer a terminal.
-
-    >>> b"".join(harmless([b"\x1b[2J\xc2", b"\x9b31m\n"])).decode()
-    '\u241b[2J\ufffd31m\n'
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a letter's bytes may lie in two blocks
-    for block in blocks:
-        yield decoder.decode(block).translate(_PICTURES).encode()
-    yield decoder.decode(b"", final=True).encode()

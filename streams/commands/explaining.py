@@ -1,8 +1,6 @@
 """The answers of `explain` for people: a table with a curve; and for programs: JSON, or CSV lines."""
 
-import csv
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -11,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streams.commands.describing import printable
+from streams.commands.telling import printable, tell
 
 Answer = Mapping[str, Any]
 
@@ -32,9 +30,8 @@ def show(answer: Answer, output: str, every: bool) -> None:
 
 def _write_lines(records: Sequence[Answer]) -> None:
     flat = [_flat(record) for record in records]
-    lines = csv.DictWriter(sys.stdout, list(dict.fromkeys(name for line in flat for name in line)), restval=0)
-    lines.writeheader()
-    lines.writerows(flat)
+    nothing: dict[str, Any] = dict.fromkeys((name for line in flat for name in line), 0)
+    tell([nothing | line for line in flat], "csv")
 
 
 def _flat(record: Answer) -> dict[str, Any]:

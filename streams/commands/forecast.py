@@ -4,9 +4,7 @@ Place in the flow: between the core's arithmetic and a reader. Computes nothing 
 told is in `forecasting`.
 """
 
-import csv
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from streams.commands.telling import tell
 from streams.core.account import Account
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Metric, iso
 from streams.core.outlook import (
@@ -123,10 +122,7 @@ def _lines(told: Forecast, metric: str | None) -> Iterator[tuple[str, dict[str, 
 
 def as_csv(told: Forecast, metric: str | None) -> None:
     """A line a day to stdout, of one metric or of all."""
-    lines = list(days_of(told, metric))
-    writer = csv.DictWriter(sys.stdout, lines[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(line | {"breaches": " ".join(line["breaches"])} for line in lines)
+    tell([line | {"breaches": " ".join(line["breaches"])} for line in days_of(told, metric)], "csv")
 
 
 def days_of(told: Forecast, metric: str | None) -> Iterator[dict[str, Any]]:

@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from streams.commands.describing import printable
 from streams.commands.forecast import A_WEEK, Forecast, as_csv, as_json, days_of, null, plain
 from streams.commands.plotting import Curve, as_png, in_terminal
+from streams.commands.telling import printable
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Metric, iso
 from streams.core.outlook import Breach, Course, breaches, differing
 from streams.core.rules import SEVERITIES

@@ -3,6 +3,7 @@
 Place in the flow: behind commands, drawing what they found. Knows numbers and days, no metric and no rule.
 """
 
+from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +13,8 @@ from streams.core.metrics import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 64, 8  # characters, each two dots wide and four high
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a character, by column and row
@@ -83,11 +86,10 @@ def _text(row: list[int]) -> str:
 
 def as_png(curves: "Sequence[Curve]", path: Path, unit: str) -> None:
     """Draw curves over each other, the first one with its threshold and marks. Raises ConfigurationError."""
-    try:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigurationError("--png needs matplotlib: pip install 'sellerpulse[plot]'") from None
+    check_that_it_can()
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     for curve, style in zip(curves, ("-", "--"), strict=False):
@@ -105,6 +107,17 @@ def as_png(curves: "Sequence[Curve]", path: Path, unit: str) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.set_ylabel(unit)
     axes.legend(fontsize=8)
+    save(figure, path)
+
+
+def check_that_it_can() -> None:
+    """Raises ConfigurationError where no PNG can be drawn."""
+    if find_spec("matplotlib") is None:
+        raise ConfigurationError("--png needs matplotlib: pip install 'sellerpulse[plot]'")
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a picture as a PNG. Raises ConfigurationError."""
     try:
         figure.savefig(path, format="png", dpi=120)
     except OSError as failed:

@@ -3,9 +3,6 @@
 Place in the flow: beside it. Reads files and writes nothing; connects to nothing.
 """
 
-import csv
-import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands.cli import FAILED, configured
+from streams.commands.telling import Output, output_option, tell
 
 if TYPE_CHECKING:
     from streams.core.rules import OtherRule, Rule
@@ -23,10 +21,8 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("rules", type=_FILE)
-@click.option(
-    "--format", "output", type=click.Choice(["table", "json", "csv"]), default="table", help="json: an object a line."
-)
-def check(rules: Path, output: str) -> None:
+@output_option
+def check(rules: Path, output: Output) -> None:
     """Check the rules of a settings file, and print the rules in force with it: its own and the default ones.
 
     A bad rule is named with the file, the line and the reason, and the exit is 2, as it is for a worker that is to
@@ -41,15 +37,10 @@ def check(rules: Path, output: str) -> None:
 
     alerts = load_settings(rules, {}, {}).alerts
     told = [*map(_told, alerts.rules), *map(_told_of_other, alerts.other_rules)]
-    if output == "json":
-        for one in told:
-            click.echo(json.dumps(one))
-    elif output == "csv":
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(told[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(told)
-    else:
-        _write_table(told)
+    if output == "table":  # without the columns that say nothing
+        names = [name for name in told[0] if any(one[name] for one in told)]
+        told = [{name: one[name] for name in names} for one in told]
+    tell(told, output)
 
 
 def _told(rule: "Rule") -> dict[str, Any]:
@@ -78,15 +69,6 @@ def _told_of_other(rule: "OtherRule") -> dict[str, Any]:
 
 def _scope(rule: "Rule | OtherRule") -> str:
     return " ".join([*rule.scope.sellers, *(f"on {glob}" for glob in rule.scope.marketplaces)])
-
-
-def _write_table(told: list[dict[str, Any]]) -> None:
-    """Without the columns that say nothing."""
-    names = [name for name in told[0] if any(one[name] for one in told)]
-    lines = [names, *([one[name] for name in names] for one in told)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 @click.command()

@@ -84,7 +84,7 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
     would write or is several.
     """
     from sink.statement import Refused, parse
-    from streams.commands.describing import harmless
+    from streams.commands.telling import harmless
 
     statement = parse(query.strip().rstrip(";").encode(), b"")
     if statement.format and output:

@@ -1,15 +1,16 @@
-"""Rows told to people and programs: as a table, as JSON objects, as CSV; and times in words."""
+"""Rows told to people and programs: as a table, as JSON objects, as CSV; times in words; and text made harmless."""
 
+import codecs
 import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import click
 
-from streams.commands.describing import printable
+from schemas.events import iso_time
 
 Output = Literal["table", "json", "csv"]
 output_option = click.option(
@@ -51,11 +52,7 @@ def _text(value: Any) -> str:
 
 def iso(time_ms: int | None) -> str | None:
     """An instant for programs, ISO-8601."""
-    return (
-        None
-        if time_ms is None
-        else datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    return None if time_ms is None else iso_time(time_ms, "milliseconds")
 
 
 def moment(time_ms: int | None) -> str:
@@ -76,3 +73,29 @@ def until(time_ms: int, now_ms: int) -> str:
     parts = [(days, "d"), (hours if days < 7 else 0, "h"), (minutes % 60 if not days else 0, "min")]
     words = " ".join(f"{number} {unit}" for number, unit in parts if number)
     return f"in {words}" if time_ms > now_ms else f"{words} ago"
+
+
+def printable(text: str) -> str:
+    r"""The text without what would steer a terminal.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+# Of control characters their picture, of those without one and of those that turn text around a mark.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_PICTURES |= dict.fromkeys((0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
+
+
+def harmless(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    r"""UTF-8 text of many lines without what would steer a terminal.
+
+    >>> b"".join(harmless([b"\x1b[2J\xc2", b"\x9b31m\n"])).decode()
+    '\u241b[2J\ufffd31m\n'
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a letter's bytes may lie in two blocks
+    for block in blocks:
+        yield decoder.decode(block).translate(_PICTURES).encode()
+    yield decoder.decode(b"", final=True).encode()

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from schemas.events import MS_A_DAY
 from schemas.rows import CaseRow, OrderId, Transition
 from streams.core.comments import VERSION, Reading, read
 
-MS_AN_HOUR, MS_A_DAY = 3_600_000, 86_400_000
+MS_AN_HOUR = 3_600_000
 WORST_STARS, LOW_STARS = 2, 3  # up to 2 stars it is a case, up to 3 it may be one
 
 _STATUS_OF = {

@@ -5,10 +5,10 @@ business.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from schemas.events import iso_time
 from schemas.rows import AccountId, AlertRow, CaseClocks
 from streams.core.account import Account
 from streams.core.clocks import next_due
@@ -81,7 +81,7 @@ def as_json(digest: Digest) -> dict[str, Any]:
         "metrics": [one._asdict() for one in digest.metrics],
         "firing": [
             {"alert_id": one.alert_id, "rule": one.rule, "subject": one.subject, "severity": one.severity,
-             "since": _iso(one.since)}
+             "since": iso_time(one.since)}
             for one in digest.alerts
         ],
         "cases": [_case(case, digest.at) for case in digest.cases],
@@ -94,8 +94,8 @@ def _case(case: CaseClocks, at: int) -> dict[str, Any]:
     due = next_due(case, at)
     return {
         "order_id": case.order_id, "feedback_event_id": case.event_id, "rating": case.rating,
-        "status": case.steps[-1][0] if case.steps else "open", "opened_at": _iso(case.opened_at),
-        "due": due and due.rule, "due_at": due and _iso(due.since),
+        "status": case.steps[-1][0] if case.steps else "open", "opened_at": iso_time(case.opened_at),
+        "due": due and due.rule, "due_at": due and iso_time(due.since),
     }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def text(digest: Digest) -> str:
     """In lines for people, all of them printable whatever ids hold."""
     week = [one for one in digest.metrics if one.value is not None or one.before is not None]
     standing = [f"{one.metric} {_said(one, one.value)}, {_said(one, one.before)}" for one in week]
-    alerts = [f"{one.severity}: {one.rule} ({one.subject}) since {_iso(one.since)[:10]}" for one in digest.alerts]
+    alerts = [f"{one.severity}: {one.rule} ({one.subject}) since {iso_time(one.since)[:10]}" for one in digest.alerts]
     cases = [_line(case, digest.at) for case in digest.cases]
     ageing = [f"{iso(one.on)}: {one.many} of {one.counter}" for one in digest.leaving]
     titles = ("Standing, and a week before", "Alerts", "Open cases", "What leaves the windows this week")
@@ -125,7 +125,7 @@ def _line(case: CaseClocks, at: int) -> str:
     due, status = next_due(case, at), _case(case, at)["status"]
     when = "nothing is due"
     if due is not None:
-        when = f"{due.rule} {'since' if due.since <= at else 'at'} {_iso(due.since)[:16]}"
+        when = f"{due.rule} {'since' if due.since <= at else 'at'} {iso_time(due.since)[:16]}"
     return f"order {case.order_id}, {case.rating} of 5 stars, {status}: {when}"
 
 
@@ -139,7 +139,3 @@ def _said(one: Standing, value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"{100 * value:.2f} %" if METRIC_BY_NAME[one.metric].unit == "fraction" else f"{value:.6g}"
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MS_A_DAY = 86_400_000
+from schemas.events import MS_A_DAY
 
 _BOOK: dict[str, Any] = tomllib.loads((Path(__file__).parent / "playbook.toml").read_text(encoding="utf-8"))
 

@@ -8,13 +8,13 @@ from types import ModuleType
 import pytest
 
 import schemas
-import streams.commands.describing
+import streams.commands.telling
 import streams.core
 import streams.log
 
 
 def modules() -> list[ModuleType]:
-    found = [streams.log, streams.commands.describing]
+    found = [streams.log, streams.commands.telling]
     for package in (schemas, streams.core):
         names = [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
         found += [importlib.import_module(name) for name in names]
