@@ -106,7 +106,9 @@ class Worker:
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
-        self._beside = ThreadPoolExecutor(1, "beside")  # for checks and clocks, with a connection of its own
+        self._computing = ThreadPoolExecutor(1, "rows")  # for statements that compute rows, by a connection of its own
+        self._beside = ThreadPoolExecutor(1, "beside")  # for checks and clocks, by another
+        self._store_computing: Store | None = None
         self._store_beside: Store | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._assigned = asyncio.Event()
@@ -146,6 +148,7 @@ class Worker:
         owned = frozenset(tp.partition for tp in partitions if tp.topic in TOPICS)
         if self.sink is None:
             self.sink = await self._in_thread(self.open_sink)
+            self._store_computing = await self._in_thread(self.open_sink)
         sink = self.sink
         epoch, as_of = await self._in_thread(sink.next_epoch), await self._in_thread(sink.as_of)
         count = await cast("Consumer", self.app.consumer).count_partitions(TOPICS)
@@ -153,7 +156,8 @@ class Worker:
         self.pipeline = pipeline = Pipeline(
             sink, self.codec, self.terms_of, tenure=Tenure(generation, epoch, count, owned),
             standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, refusals=self._refusals, thread=self._thread,
-            clock=now_ms, waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
+            computing=(cast("Store", self._store_computing), self._computing), clock=now_ms,
+            waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
             tell=self.judge.tell, judge=self._judge,
         )  # fmt: skip
         await self.judge.begin(pipeline)
@@ -220,9 +224,9 @@ class Worker:
         """The app stops: a last flush, and the sink is let go of."""
         await self.revoked(())
         await self.judge.close()
-        for thread in (self._thread, self._beside):
+        for thread in (self._thread, self._computing, self._beside):
             thread.shutdown(wait=True, cancel_futures=True)
-        for store in (self._store_beside, self.sink):
+        for store in (self._store_beside, self._store_computing, self.sink):
             if store is not None:
                 store.close()
 

@@ -23,9 +23,9 @@ from streams.casework import Tell, restate_cases
 from streams.core.account import Account, Rows, snapshot_columns
 from streams.core.metrics import FOREVER, Terms, snapshot
 from streams.failpoints import reach
-from streams.lagging import ROWS_A_SLICE, Lagging
+from streams.lagging import ROWS_A_SLICE, Computed, Lagging
 from streams.marks import Marks, Tenure
-from streams.port import Call, Sink
+from streams.port import Call, Connection, Sink
 
 HEAT_ACCOUNTS = 2_000
 FRESH_DAYS = 2  # what is older is past when it comes
@@ -51,6 +51,7 @@ class Follower:
     """The accounts of one tenure, hot and cold, and how far their rows are.
 
     `standard` tells the settings that rows follow, `hot_bytes` is what accounts may take of memory, 0 for none at all.
+    Statements that compute rows of cold accounts go by `computing`, the rest by `sink` and `call`.
     `tell` hears of what is new about cases, before it is written; `judge` of accounts whose rows were written, before
     they are marked. `marks_written`: under this epoch.
     """
@@ -65,6 +66,7 @@ class Follower:
         as_of: int | None,
         hot_bytes: int,
         call: Call,
+        computing: Connection,
         tell: Tell,
         judge: Callable[[Written], Awaitable[None]],
         marks_written: int = 0,
@@ -73,7 +75,7 @@ class Follower:
         self.hot = HotAccounts(hot_bytes)
         self.changed: set[AccountId] = set()  # hot accounts whose rows are behind what is in memory
         self.marks = Marks(sink, call, tenure=tenure, standard=standard, written=marks_written)
-        self.lagging = Lagging(sink, call, terms_of, tenure=tenure, standard=standard, marks=self.marks)
+        self.lagging = Lagging(computing, terms_of, tenure=tenure, standard=standard, marks=self.marks)
         self.backfilled: set[AccountId] = set()  # accounts whose past came in bulk since they were judged
         self.counts: Counter[str] = Counter()
         self.seconds: dict[str, float] = defaultdict(float)
@@ -221,17 +223,22 @@ class Follower:
 
     # --- cold accounts -----------------------------------------------------------------------------------
 
-    async def settle(self, parts: int = 1) -> None:
+    async def settle(self, parts: int = 1, *, goes_on: Callable[[], bool] = lambda: False) -> None:
         """Have rows of lagging accounts computed; judged, then marked.
 
-        Of as many accounts as one statement should compute, one of so many `parts`.
+        Of as many accounts as one statement should compute, one of so many `parts`; then of others, as long as there
+        are any and it `goes_on`: the next statement while the accounts before are judged.
         """
         as_of = self.as_of
         assert as_of is not None
-        keys = await self.lagging.next_ones(as_of, parts)
-        stored = await self._call(self.sink.stored, keys)
-        marks = await self._call(self.sink.marks, keys)
-        versions = await self.lagging.write(stored, marks, as_of)
+        computed = await self.lagging.compute(as_of, parts)
+        while computed is not None:
+            follows = self.lagging.compute(as_of, parts) if goes_on() else _nothing()
+            computed, _ = await asyncio.gather(follows, self._finish(computed, as_of))
+
+    async def _finish(self, computed: Computed, as_of: int) -> None:
+        """Rows of cold accounts are written: so are their cases, then they are judged and marked."""
+        keys, stored, marks, versions = computed
         if versions:
             reach("rows_stored")
         of_events = {key: self.tenure.version(of.events) for key, of in stored.items()}
@@ -280,6 +287,10 @@ class Follower:
         }
         self.backfilled.difference_update(accounts)
         return causes
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _in_memory(account: Account) -> Stored:

@@ -14,7 +14,7 @@ from schemas.rows import AccountId, Mark, Standard, Stored
 from streams.accounts import HotAccounts
 from streams.core.metrics import FOREVER, Terms
 from streams.marks import Marks, Tenure
-from streams.port import Call, Sink
+from streams.port import Connection
 
 ROWS_A_SLICE = 400_000
 EVENTS_A_SLICE = 600_000  # a statement takes about 1 KB of memory for each
@@ -28,13 +28,23 @@ class Lag(NamedTuple):
     floor: int
 
 
+class Computed(NamedTuple):
+    """A slice of cold accounts whose rows were computed: what is stored of them, their marks of before, and the version
+    of the rows of each that has any.
+    """
+
+    keys: list[AccountId]
+    stored: dict[AccountId, Stored]
+    marks: dict[AccountId, Mark]
+    versions: dict[AccountId, int]
+
+
 class Lagging:
     """The cold accounts of one tenure whose rows are behind what is stored, the settings or the day."""
 
     def __init__(
         self,
-        sink: Sink,
-        call: Call,
+        computing: Connection,
         terms_of: Callable[[str], Terms],
         *,
         tenure: Tenure,
@@ -42,10 +52,11 @@ class Lagging:
         marks: Marks,
     ) -> None:
         self.accounts: dict[AccountId, Lag] = {}
-        self._sink, self._call, self._terms_of, self._marks = sink, call, terms_of, marks
+        (self._sink, self._call), self._terms_of, self._marks = computing, terms_of, marks
         self._tenure, self._standard = tenure, standard
         self._queue: Iterator[AccountId] = iter(())  # in the order in which they are computed
         self._sizes: dict[AccountId, tuple[int, int]] = {}  # of stored accounts: events, first day
+        self._computed: set[AccountId] = set()  # with rows, but not yet marked
 
     def __len__(self) -> int:
         return len(self.accounts)
@@ -90,24 +101,38 @@ class Lagging:
 
     # --- their rows --------------------------------------------------------------------------------------
 
-    async def next_ones(self, as_of: int, parts: int) -> list[AccountId]:
-        """As many as make a slice, or one of so many `parts` of it: neighbours, as tables are read by range."""
+    async def compute(self, as_of: int, parts: int) -> Computed | None:
+        """Write rows up to that day of as many accounts as one statement should compute, one of so many `parts`.
+
+        They lag until `drop`; None if no others do.
+        """
+        if not (keys := await self._next_ones(as_of, parts)):
+            return None
+        self._computed.update(keys)
+        stored = await self._call(self._sink.stored, keys)
+        marks = await self._call(self._sink.marks, keys)
+        return Computed(keys, stored, marks, await self._write(stored, marks, as_of))
+
+    async def _next_ones(self, as_of: int, parts: int) -> list[AccountId]:
+        """The accounts of a slice: neighbours, as tables are read by range."""
 
         def cost(key: AccountId) -> tuple[int, int]:
             events, first_day = self._sizes.get(key, (0, as_of))  # of this moment or before: near enough
             return (as_of + 1 - first_day if self.accounts[key].anew else 1), events
 
         if not (keys := next_slice((key for key in self._queue if key in self.accounts), cost, parts)):
-            few = list(self.accounts) if len(self.accounts) <= ACCOUNTS_A_SLICE else None  # else all: quicker asked
+            if not (keys := [key for key in self.accounts if key not in self._computed]):
+                return []
+            few = keys if len(keys) <= ACCOUNTS_A_SLICE else None  # else all: quicker asked
             self._sizes = await self._call(partial(self._sink.sizes, among=few), *self._tenure[2:])
-            self._queue = iter(sorted(self.accounts, key=lambda key: (self.accounts[key].anew, key)))
+            self._queue = iter(sorted(keys, key=lambda key: (self.accounts[key].anew, key)))
             keys = next_slice(self._queue, cost, parts)
         return keys
 
-    async def write(
+    async def _write(
         self, stored: Mapping[AccountId, Stored], marks: Mapping[AccountId, Mark], as_of: int
     ) -> dict[AccountId, int]:
-        """Write the rows of these accounts up to that day; the version of each that has any. They lag until `drop`."""
+        """Write the rows of these accounts; the version of each that has any."""
         for key, of in stored.items():
             if (floor := self.accounts[key].floor) < of.first_day:
                 days = range(floor, of.first_day)
@@ -138,6 +163,7 @@ class Lagging:
         """Their rows are written and marked."""
         for key in accounts:
             del self.accounts[key]
+        self._computed.difference_update(accounts)
         if not self.accounts:
             self._sizes = {}  # of all accounts there are
 

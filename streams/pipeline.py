@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ from streams.failpoints import reach
 from streams.following import FRESH_DAYS, Follower, Written
 from streams.intake import Intake, Outgoing, Partition, Pending, rejected
 from streams.marks import Tenure
-from streams.port import Sink, patiently
+from streams.port import Connection, Sink, patiently
 from streams.refusals import Refusals
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ T = TypeVar("T")
 
 
 class Pipeline:
-    """Flushes of one tenure. All but the sink's calls runs on the event loop; those run on `thread`.
+    """Flushes of one tenure. All but the sink's calls runs on the event loop; those run on `thread`, and the statements
+    that compute rows on `computing`, by a sink of their own.
 
     `refusals` outlives the tenure; `clock` gives epoch ms; `waiting` tells how many records have yet to be fetched;
     `send` returns when Kafka has the records; `commit` is told what is durable; `tell` hears of changes of cases before
@@ -72,6 +74,7 @@ class Pipeline:
         hot_bytes: int,
         refusals: Refusals,
         thread: Executor,
+        computing: tuple[Sink, Executor],
         clock: Callable[[], int],
         waiting: Callable[[], int],
         send: Callable[[list[Outgoing]], Awaitable[None]],
@@ -83,6 +86,7 @@ class Pipeline:
         self.send, self.commit = send, commit
         self.rows = Follower(
             sink, terms_of, tenure=tenure, standard=standard, as_of=as_of, hot_bytes=hot_bytes, call=self.call,
+            computing=Connection(computing[0], partial(self._call_on, computing[1])),
             tell=lambda changes: tell(self, changes), judge=lambda written: judge(self, written),
         )  # fmt: skip
         self.counts: Counter[str] = self.rows.counts
@@ -262,10 +266,8 @@ class Pipeline:
         if self.rows.changed:
             await self.rows.restate()
         if is_idle or not is_near or started >= self._settling_due:
-            while self.rows.lagging and not self.over:
-                await self.rows.settle(1 if is_idle or not is_near else NEAR_PARTS)
-                if is_near and (self._work.is_set() or not is_idle):
-                    break
+            parts = 1 if is_idle or not is_near else NEAR_PARTS
+            await self.rows.settle(parts, goes_on=lambda: not is_near or (is_idle and not self._work.is_set()))
             self._settling_due = 2 * self._time() - started
         self._rows_due = self._time() + max(ROWS_EVERY_S, (ROWS_SHARE - 1) * (self._time() - started))
 
@@ -300,9 +302,12 @@ class Pipeline:
 
     async def call(self, call: Callable[..., T], *args: Any) -> T:
         """Run a blocking call of the sink, `patiently`. Raises CancelledError if the tenure is over before."""
+        return await self._call_on(self._thread, call, *args)
+
+    async def _call_on(self, thread: Executor, call: Callable[..., T], *args: Any) -> T:
         started = perf_counter()
         try:
-            return await patiently(self._thread, lambda: not self.over, call, *args)
+            return await patiently(thread, lambda: not self.over, call, *args)
         finally:
             self.seconds[getattr(call, "func", call).__name__] += perf_counter() - started
 

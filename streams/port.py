@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from schemas.errors import Unavailable
 from schemas.events import Topic
@@ -51,6 +51,13 @@ class Call(Protocol):
     """Runs a blocking call of the sink, and comes back when it is done."""
 
     async def __call__(self, call: Callable[..., T], *args: Any) -> T: ...
+
+
+class Connection(NamedTuple):
+    """A connection to the store, and what runs its calls, one after another."""
+
+    sink: "Sink"
+    call: Call
 
 
 class Sink(Protocol):

@@ -16,7 +16,7 @@ from streams.core.metrics import Terms
 from streams.following import Follower
 from streams.lagging import Lag
 from streams.marks import Tenure
-from streams.port import Sink
+from streams.port import Connection, Sink
 
 EVERYTHING = 1, frozenset((0,))  # how many partitions there are, and which are meant
 
@@ -48,7 +48,8 @@ def restate(
         written = max((mark.version & (1 << EPOCH_BITS) - 1 for key in accounts if (mark := marks.get(key))), default=0)
         follower = Follower(
             store, terms_of, tenure=Tenure(0, epoch, *EVERYTHING), standard=standard, as_of=as_of, hot_bytes=0,
-            call=_at_once, tell=_by_nobody, judge=_by_nobody, marks_written=written,
+            call=_at_once, computing=Connection(store, _at_once), tell=_by_nobody, judge=_by_nobody,
+            marks_written=written,
         )  # fmt: skip
         follower.lagging.accounts = {key: Lag(True, min(lagging[key], first_row(marks.get(key)))) for key in accounts}
         while follower.lagging:

@@ -129,11 +129,11 @@ class _Call(NamedTuple):
 
 
 class Thread(Executor):
-    """A sink's thread: one call after another, each when it is told to. `names` are those that were."""
+    """A sink's thread: one call after another, each when it is told to. `names` gets those that were."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: list[str]) -> None:
         self.calls: deque[_Call] = deque()
-        self.names: list[str] = []
+        self.names = names
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -168,13 +168,15 @@ class Worker:
     """A worker in one tenure, and where it reads. It starts with a look at what a crash left behind, as a real one."""
 
     def __init__(self, world: "World", owned: Iterable[int]) -> None:
-        self.world, self.thread = world, Thread()
+        names: list[str] = []
+        self.world, self.thread, self.computing = world, Thread(names), Thread(names)
+        self._steps = 0
         tenure = Tenure(world.generation, world.store.next_epoch(), world.log.partitions, frozenset(owned))
         self.pipeline = Pipeline(
             world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=world.standard,
             as_of=world.store.as_of(), hot_bytes=world.hot_bytes, refusals=world.refusals, thread=self.thread,
-            clock=lambda: world.now_ms, waiting=lambda: world.waiting, send=self._send, commit=self._commit,
-            tell=self._tell, judge=self._judge,
+            computing=(world.store, self.computing), clock=lambda: world.now_ms, waiting=lambda: world.waiting,
+            send=self._send, commit=self._commit, tell=self._tell, judge=self._judge,
         )  # fmt: skip
         outbox = Outbox((), lambda: cast("Any", world.store))  # nobody is told, so nobody asks
         is_live = world.rules and world.is_live
@@ -218,25 +220,33 @@ class Worker:
         self._begin("finish", self.pipeline.finish(FINISH_S))
 
     def is_busy(self) -> bool:
-        return bool(self.thread.calls) or not all(task.done() for task in self._tasks.values())
+        return self._next() is not None or not all(task.done() for task in self._tasks.values())
 
     async def step(self, outcome: Outcome = "done") -> bool:
         """One call of the sink, and what follows from it."""
-        stepped = self.thread.step(outcome)
+        thread = self._next()
+        stepped = thread is not None and thread.step(outcome)
+        self._steps += 1
         await settle(15.0 if outcome != "done" else 0.0)  # the longest pause before it is tried again
         return stepped
 
     async def steps(self, *, until: str = "") -> None:
         """Calls of the sink until none waits, or the next is this one."""
         await settle()
-        while self.thread.calls and self.thread.calls[0].name != until:
+        while (thread := self._next()) is not None and thread.calls[0].name != until:
             await self.step()
+
+    def _next(self) -> Thread | None:
+        """Whose call is made next: where both threads have one, the one's and the other's by turns."""
+        waiting = [thread for thread in (self.thread, self.computing) if thread.calls]
+        return waiting[self._steps % len(waiting)] if waiting else None
 
     def kill(self) -> None:
         """The process is gone, with all that it would have done."""
         for task in self._tasks.values():
             task.cancel()
         self.thread.calls.clear()
+        self.computing.calls.clear()
 
     def failures(self) -> list[BaseException]:
         """What tasks ended with, other than by themselves or by their tenure's end."""
