@@ -1,0 +1,216 @@
+"""The analysts' ClickHouse on an embedded database: what `door` admits is asked of the engine in this process.
+
+Place in the flow: beside the writer, in the process that holds the folder. An analyst's statement has one thread of
+the engine, so much time and so much memory; so few run at once that the writer keeps its pace; an answer leaves this
+process as fast as it comes. Who connects, and how slowly, is the business of `door`, another process.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from schemas.errors import ConfigurationError
+from sink.door import Asked, Failed, Head, House, Said, decode_asked, encode
+from sink.embedded import DATABASE, Folder
+from sink.gate import FUNCTIONS, Function
+from sink.lane import Lane, stop_statements
+from sink.request import is_loopback
+from sink.serve import listen
+from sink.statement import Refused, Statement, Terms
+
+USER = "analyst"
+PORT = 8123
+TAG = "sellerpulse analyst"
+_NEXT_PORTS = 10  # tried, when nobody said which one
+_AGAIN_S = 1.0  # before a door that broke is opened again
+_STOP_S = 2.0
+_ANSWER_BYTES = 256 << 20  # as it is written
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one statement of an analyst."""
+
+    seconds: int = 30
+    rows: int = 1_000_000
+    memory_mb: int = 1024
+
+    def settings(self) -> dict[str, int]:
+        """As the engine calls them; what a request asks for beyond them is cut down to them."""
+        return {
+            "max_execution_time": self.seconds,
+            "max_result_rows": self.rows,
+            "max_result_bytes": 128 << 20,
+            "max_memory_usage": self.memory_mb << 20,
+            "max_threads": 1,
+            "max_final_threads": 1,
+            "max_query_size": 1 << 20,
+            "max_ast_depth": 500,
+            "max_ast_elements": 20_000,
+            "max_expanded_ast_elements": 100_000,
+            "function_range_max_elements_in_block": 10_000_000,
+        }
+
+
+# Beside the limits. A read-only lane can be dressed in other settings, only not in another `readonly`.
+_FIXED = {
+    "log_comment": TAG, "readonly": "2", "output_format_parallel_formatting": "0", "timeout_overflow_mode": "throw",
+    "max_parser_backtracks": "100000",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where analysts are served: a port of None is 8123, or the next that is free."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+class Analysts:
+    """Serves analysts from a folder, which this process may hold already, for a `with` block.
+
+    Raises ConfigurationError for a folder or port that cannot be had, and for a host that others can reach without a
+    password.
+    """
+
+    def __init__(self, folder: str | Path, where: Where = Where(), limits: Limits = Limits()) -> None:
+        if not where.password and not is_loopback(where.host):
+            raise ConfigurationError(f"serving analysts on {where.host}, where others can connect, needs a password")
+        self._path, self._where, self._limits = Path(folder), where, limits
+        self._stopping = threading.Event()
+        self._at_work: set[threading.Thread] = set()
+
+    def __enter__(self) -> Self:
+        self._folder = Folder(self._path)
+        try:
+            self._listening = _listen(self._where)
+        except ConfigurationError:
+            self._folder.close()
+            raise
+        connection = self._folder.connect()
+        rows = connection.query(FUNCTIONS, "JSONCompactEachRow").bytes().splitlines()
+        connection.close()
+        functions = [msgspec.json.decode(row, type=Function, strict=False) for row in rows]
+        self._house = House(USER, self._where.password, DATABASE, functions, self._limits.settings())
+        self._word = self._open_door()
+        self._folder.note(f"{self.url}/{DATABASE}")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where they are served."""
+        host, port = self._listening.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def _open_door(self) -> Connection:
+        """Start the door's process; the connection that keeps it alive."""
+        pairs = [Pipe() for _ in range(1 + slots())]
+        theirs = [self._listening.fileno(), *(their.fileno() for _, their in pairs)]
+        command = [sys.executable, "-P", "-m", "sink.door", *map(str, theirs)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=theirs)
+        for _, their in pairs:
+            their.close()
+        (word, _), *others = pairs
+        with suppress(OSError):
+            word.send_bytes(encode(self._house))
+        for slot, _ in others:
+            thread = threading.Thread(target=self._serve, args=(slot,), name="analyst", daemon=True)
+            self._at_work.add(thread)
+            thread.start()
+        threading.Thread(target=self._watch, args=(process,), name="door", daemon=True).start()
+        return word
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Open the door again should it break: the writer does not depend on it, analysts do."""
+        code = process.wait()
+        if not self._stopping.is_set():
+            log.error("the analysts' door ended with code %d; it is opened again", code)
+            if not self._stopping.wait(_AGAIN_S):
+                self._word = self._open_door()
+
+    def _serve(self, slot: Connection) -> None:
+        """Answer what comes by this slot, one statement at a time, until the door ends."""
+        lane: Lane | None = None
+        with suppress(EOFError, OSError), slot:
+            while True:
+                asked = decode_asked(slot.recv_bytes())
+                try:
+                    lane = lane or Lane(self._folder, self._settings())
+                    _answer(lane, asked, slot)
+                except Refused as refused:
+                    slot.send_bytes(encode(Failed(refused.code, str(refused))))
+                if lane is not None and lane.spent:
+                    lane.close()
+                    lane = None
+        if lane is not None:
+            lane.close()
+        self._at_work.discard(threading.current_thread())
+
+    def _settings(self) -> dict[str, str]:
+        return {**{name: str(value) for name, value in self._limits.settings().items()}, **_FIXED}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the door, and have the engine stop what still runs. One that does not is left the folder."""
+        self._stopping.set()
+        self._folder.note(None)
+        self._listening.close()
+        self._word.close()
+        stop_statements(self._folder, TAG)
+        deadline = time.monotonic() + _STOP_S
+        for thread in list(self._at_work):
+            thread.join(max(deadline - time.monotonic(), 0))
+        if not self._at_work:
+            self._folder.close()
+
+
+def slots() -> int:
+    """How many statements of analysts run at once: half of the processors are the writer's."""
+    return max(len(os.sched_getaffinity(0)) // 2, 1)
+
+
+def _listen(where: Where) -> socket.socket:
+    if where.port is not None:
+        return listen(where.host, where.port)
+    for port in range(PORT, PORT + _NEXT_PORTS - 1):
+        with suppress(ConfigurationError):
+            return listen(where.host, port)
+    return listen(where.host, PORT + _NEXT_PORTS - 1)
+
+
+def _answer(lane: Lane, asked: Asked, slot: Connection) -> None:
+    """Raises Refused while the answer has not begun."""
+    terms = Terms(asked.settings, asked.params, asked.database, asked.default_format)
+    answer = lane.run(Statement(asked.sql, asked.verb, asked.format), terms)
+    end: Said = Head(answer.format, answer.summary)
+    slot.send_bytes(encode(end))
+    size = 0
+    try:
+        for block in answer.blocks:
+            if (size := size + len(block)) > _ANSWER_BYTES:
+                raise Refused.by_us(396, "TOO_MANY_ROWS_OR_BYTES", f"The answer has more than {_ANSWER_BYTES} bytes")
+            if block:
+                slot.send_bytes(block)
+    except Refused as refused:
+        end = Failed(refused.code, str(refused))
+    finally:
+        answer.blocks.close()
+    slot.send_bytes(b"")
+    slot.send_bytes(encode(end))

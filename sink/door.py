@@ -1,0 +1,177 @@
+"""The analysts' door: a process of its own, so that what strangers send costs the engine's process nothing.
+
+Place in the flow: started by `analysts`, which holds the engine and answers what is admitted. Takes connections, reads
+requests, refuses what `gate` does not admit, and hands the rest over, a few at a time. An answer is taken from the
+engine as fast as it comes and given to its reader as fast as that one reads: nobody's slowness holds a slot. Gives way
+to whatever else the machine has to do. Ends when its parent does.
+"""
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Generator
+from multiprocessing.connection import Connection
+from typing import IO
+
+import msgspec
+from msgspec import Struct
+
+from sink.front import Front
+from sink.gate import Function, Gate
+from sink.lanes import Answer, Lanes
+from sink.request import Entry
+from sink.statement import Refused, Statement, Terms
+
+NICE = 10
+IDLE_S = 60.0
+CONNECTIONS = 256
+BODY_BYTES = 1 << 20  # of a statement
+WAIT_S = 10.0  # for a slot
+_HELD_BYTES = 1 << 30  # of answers that are being read
+_IN_MEMORY = 1 << 20  # of an answer; the rest of it is in a temporary file
+_BLOCK = 1 << 18
+
+
+class House(Struct):
+    """What the door is told when it opens."""
+
+    user: str
+    password: str | None
+    database: str
+    functions: list[Function]
+    limits: dict[str, int]
+
+
+class Asked(Struct):
+    """A statement that was admitted."""
+
+    sql: bytes
+    verb: bytes
+    format: str | None  # that it names itself
+    default_format: str | None
+    settings: dict[str, str]
+    params: dict[str, str]
+    database: str | None
+
+
+class Head(Struct, tag="head"):
+    """An answer begins: its blocks follow, then an empty one."""
+
+    format: str | None
+    summary: dict[str, int]
+
+
+class Failed(Struct, tag="failed"):
+    """No answer, or an end to one."""
+
+    code: int
+    text: str
+
+
+Said = Head | Failed
+encode = msgspec.msgpack.encode
+decode_asked = msgspec.msgpack.Decoder(Asked).decode
+_decode_said = msgspec.msgpack.Decoder(Head | Failed).decode
+
+
+class _Slots:
+    """The connections to the engine's process: a statement at a time on each."""
+
+    def __init__(self, slots: list[Connection]) -> None:
+        self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        for slot in slots:
+            self._free.put(slot)
+        self._held, self._mutex = 0, threading.Lock()
+
+    def ask(self, asked: Asked) -> Answer:
+        """What the engine answers, all of it. Raises Refused."""
+        if self._held > _HELD_BYTES:
+            raise Refused.by_us(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Answers wait to be read; try again")
+        try:
+            slot = self._free.get(timeout=WAIT_S)
+        except queue.Empty:
+            raise Refused.by_us(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many queries; try again") from None
+        kept = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # closed when it was read
+        try:
+            slot.send_bytes(encode(asked))
+            head = _head(slot)
+            while block := slot.recv_bytes():
+                kept.write(block)
+            _head(slot)  # once more: whether all of it is there
+        except BaseException:
+            kept.close()
+            raise
+        finally:
+            self._free.put(slot)
+        return Answer(head.format, self._blocks(kept), head.summary)
+
+    def _blocks(self, kept: IO[bytes]) -> Generator[bytes]:
+        with kept:
+            size = kept.tell()
+            self._hold(size)
+            try:
+                kept.seek(0)
+                while block := kept.read(_BLOCK):
+                    yield block
+            finally:
+                self._hold(-size)
+
+    def _hold(self, size: int) -> None:
+        with self._mutex:
+            self._held += size
+
+
+def _head(slot: Connection) -> Head:
+    said: Said = _decode_said(slot.recv_bytes())
+    if isinstance(said, Failed):
+        raise Refused(said.code, said.text)
+    return said
+
+
+class _Lane:
+    """A lane by way of the slots. It keeps nothing."""
+
+    spent = False
+
+    def __init__(self, slots: _Slots) -> None:
+        self._slots = slots
+
+    def run(self, statement: Statement, terms: Terms) -> Answer:
+        """See `sink.lanes.Lane`."""
+        asked = Asked(
+            statement.sql, statement.verb, statement.format, terms.format,
+            dict(terms.settings), dict(terms.params), terms.database,
+        )  # fmt: skip
+        return self._slots.ask(asked)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def main(numbers: list[str]) -> None:
+    """Serve the listening socket, the first of these descriptors, until the next, the parent's word, is at its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    listening, word, *slots = map(int, numbers)
+    parent = Connection(word)
+    house = msgspec.msgpack.decode(parent.recv_bytes(), type=House)
+    entry = Entry(
+        user=house.user, password=house.password, body_limit=BODY_BYTES, idle_s=IDLE_S, connections=CONNECTIONS,
+        gate=Gate(house.database, house.functions, house.limits),
+    )  # fmt: skip
+    shared = _Slots([Connection(number) for number in slots])
+    front = Front(socket.socket(fileno=listening), Lanes(lambda: _Lane(shared)), entry)
+    threading.Thread(target=front.serve_forever, args=(0.1,), daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):
+        parent.recv_bytes()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
