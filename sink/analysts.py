@@ -36,6 +36,7 @@ TAG = "sellerpulse analyst"
 _NEXT_PORTS = 10  # tried, when nobody said which one
 _AGAIN_S = 1.0  # before a door that broke is opened again
 _STOP_S = 2.0
+_REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # any address is also this machine's own
 _ANSWER_BYTES = 256 << 20  # as it is written
 
 log = logging.getLogger(__name__)
@@ -74,12 +75,13 @@ _FIXED = {
 
 
 @dataclass(frozen=True)
-class Where:
-    """Where analysts are served: a port of None is 8123, or the next that is free."""
+class Desk:
+    """Where analysts are served, by whose leave, and how much: a port of None is 8123, or the next that is free."""
 
     host: str = "127.0.0.1"
     port: int | None = None
     password: str | None = field(default=None, repr=False)
+    limits: Limits = Limits()
 
 
 class Analysts:
@@ -89,17 +91,17 @@ class Analysts:
     password.
     """
 
-    def __init__(self, folder: str | Path, where: Where = Where(), limits: Limits = Limits()) -> None:
-        if not where.password and not is_loopback(where.host):
-            raise ConfigurationError(f"serving analysts on {where.host}, where others can connect, needs a password")
-        self._path, self._where, self._limits = Path(folder), where, limits
+    def __init__(self, folder: str | Path, desk: Desk = Desk()) -> None:
+        if not desk.password and not is_loopback(desk.host):
+            raise ConfigurationError(f"serving analysts on {desk.host}, where others can connect, needs a password")
+        self._path, self._desk, self._limits = Path(folder), desk, desk.limits.settings()
         self._stopping = threading.Event()
         self._at_work: set[threading.Thread] = set()
 
     def __enter__(self) -> Self:
         self._folder = Folder(self._path)
         try:
-            self._listening = _listen(self._where)
+            self._listening = _listen(self._desk)
         except ConfigurationError:
             self._folder.close()
             raise
@@ -107,16 +109,18 @@ class Analysts:
         rows = connection.query(FUNCTIONS, "JSONCompactEachRow").bytes().splitlines()
         connection.close()
         functions = [msgspec.json.decode(row, type=Function, strict=False) for row in rows]
-        self._house = House(USER, self._where.password, DATABASE, functions, self._limits.settings())
+        self._house = House(USER, self._desk.password, DATABASE, functions, self._limits)
         self._word = self._open_door()
-        self._folder.note(f"{self.url}/{DATABASE}")
+        host, port = self._listening.getsockname()[:2]
+        self._folder.note(_url(_REACHED.get(host, host), port))
+        if self._desk.port is None and port != PORT:
+            log.warning("port %d is taken: analysts are served at %d instead", PORT, port)
         return self
 
     @property
     def url(self) -> str:
         """Where they are served."""
-        host, port = self._listening.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return _url(*self._listening.getsockname()[:2])
 
     def _open_door(self) -> Connection:
         """Start the door's process; the connection that keeps it alive."""
@@ -163,7 +167,7 @@ class Analysts:
         self._at_work.discard(threading.current_thread())
 
     def _settings(self) -> dict[str, str]:
-        return {**{name: str(value) for name, value in self._limits.settings().items()}, **_FIXED}
+        return {**{name: str(value) for name, value in self._limits.items()}, **_FIXED}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -181,18 +185,22 @@ class Analysts:
             self._folder.close()
 
 
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{DATABASE}"
+
+
 def slots() -> int:
     """How many statements of analysts run at once: half of the processors are the writer's."""
     return max(len(os.sched_getaffinity(0)) // 2, 1)
 
 
-def _listen(where: Where) -> socket.socket:
-    if where.port is not None:
-        return listen(where.host, where.port)
+def _listen(desk: Desk) -> socket.socket:
+    if desk.port is not None:
+        return listen(desk.host, desk.port)
     for port in range(PORT, PORT + _NEXT_PORTS - 1):
         with suppress(ConfigurationError):
-            return listen(where.host, port)
-    return listen(where.host, PORT + _NEXT_PORTS - 1)
+            return listen(desk.host, port)
+    return listen(desk.host, PORT + _NEXT_PORTS - 1)
 
 
 def _answer(lane: Lane, asked: Asked, slot: Connection) -> None:

@@ -51,10 +51,10 @@ def list_(settings: "Settings", every: bool, output: str) -> None:
       sellerpulse alerts list --all --db http://localhost:8123/sellerpulse
       sellerpulse alerts list --format json --db ./pulse | jq -r .order_ids[]
     """
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
 
     asked = {"every": every}
-    store = open_store(settings.clickhouse, create=False)
+    store = open_to_read(settings.clickhouse)
     try:
         if output == "json":
             show(store.client, _OBJECTS, "JSONEachRow", asked)

@@ -59,10 +59,10 @@ def command(settings: "Settings", query: str, output: str | None) -> None:
     Formats: PrettyCompact, Vertical, JSONEachRow, JSON, CSVWithNames, TSV, TSVWithNames, Markdown, Parquet, Arrow
     and all others of ClickHouse's.
     """
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
 
     text = sys.stdin.read() if query == "-" else query
-    store = open_store(settings.clickhouse, create=False)
+    store = open_to_read(settings.clickhouse)
     try:
         show(store.client, text, output)
     finally:
