@@ -90,8 +90,6 @@ class _Slots:
 
     def ask(self, asked: Asked) -> Answer:
         """What the engine answers, all of it. Raises Refused."""
-        if self._held > _HELD_BYTES:
-            raise Refused.by_us(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Answers wait to be read; try again")
         try:
             slot = self._free.get(timeout=WAIT_S)
         except queue.Empty:
@@ -103,6 +101,7 @@ class _Slots:
             while block := slot.recv_bytes():
                 kept.write(block)
             _head(slot)  # once more: whether all of it is there
+            self._hold(kept.tell())
         except BaseException:
             kept.close()
             raise
@@ -113,16 +112,19 @@ class _Slots:
     def _blocks(self, kept: IO[bytes]) -> Generator[bytes]:
         with kept:
             size = kept.tell()
-            self._hold(size)
             try:
                 kept.seek(0)
                 while block := kept.read(_BLOCK):
                     yield block
             finally:
-                self._hold(-size)
+                with self._mutex:
+                    self._held -= size
 
     def _hold(self, size: int) -> None:
+        """Keep an answer for its reader. Raises Refused for one that is large while many are."""
         with self._mutex:
+            if size > _IN_MEMORY and self._held + size > _HELD_BYTES:
+                raise Refused.by_us(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Many answers wait to be read; try again")
             self._held += size
 
 

@@ -1,0 +1,428 @@
+"""Analysts on an embedded database: what they get, what they do not, and that nobody's misuse harms the writer."""
+
+import gzip
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from tests.integration.program import run, sql, succeed
+from tests.integration.served import ELSEWHERE, ROOT, Served
+
+HOLDER = """
+import sys, threading, time
+from sink.analysts import Analysts, Desk, Limits
+from sink.embedded import open_embedded
+folder, password, host = sys.argv[1:4]
+writer = open_embedded(folder)
+writer.command("CREATE TABLE IF NOT EXISTS written (n UInt64) ENGINE = MergeTree ORDER BY n")
+limits = Limits(seconds=2, rows=100_000, memory_mb=256)
+with Analysts(folder, Desk(host, None, password or None, limits)) as analysts:
+    print(analysts.url, flush=True)
+    for line in sys.stdin:
+        writer.command(f"INSERT INTO written SELECT {int(line)}")
+        print(writer.command("SELECT count() FROM written"), flush=True)
+"""
+SECRET = "nobody may read this"  # noqa: S105  # in a file, to be looked for in answers
+READ_ONLY, DENIED, ODD = "164", "497", "62"
+
+
+@contextmanager
+def holding(folder: Path, password: str = "", host: str = "127.0.0.1") -> Iterator[Served]:
+    """A process that holds the folder, serves analysts, and writes a row when it is told a number."""
+    command = [sys.executable, "-c", HOLDER, str(folder), password, host]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ELSEWHERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield Served(process, process.stdout.readline().strip().rpartition("/")[0])
+        finally:
+            process.kill()
+
+
+def _write(served: Served, number: int) -> int:
+    """Have the writer write a row; how many there are then."""
+    assert served.process.stdin is not None
+    assert served.process.stdout is not None
+    served.process.stdin.write(f"{number}\n")
+    served.process.stdin.flush()
+    return int(served.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small marketplace year, replayed."""
+    folder = tmp_path_factory.mktemp("analysts")
+    succeed(folder, "simulate", "--sellers", "8", "--events", "3000", "--seed", "5", "-o", "events.jsonl")
+    succeed(folder, "replay", "events.jsonl", "--db", "db")
+    return folder / "db"
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[Served]:
+    with holding(folder) as served:
+        yield served
+
+
+def _code(served: Served, query: str, **fields: str) -> str | None:
+    """The number of the error that a query gives, None if it gives none."""
+    status, headers, answer = served.ask(body=query.encode("utf-8", "surrogateescape"), **fields)
+    code = headers["X-ClickHouse-Exception-Code"]
+    assert (status == 200) == (code is None)
+    assert code is None or answer.decode(errors="replace").startswith(f"Code: {code}. DB::Exception: ")
+    return str(code) if code is not None else None
+
+
+def test_clickhouse_connect_gets_the_rows_that_sql_shows(served: Served, folder: Path) -> None:
+    asked = "SELECT * FROM seller_daily ORDER BY seller_id, marketplace_id, day"
+    with served.client(username="analyst") as client:
+        found = client.raw_query(asked, fmt="JSONEachRow").decode()
+        assert client.query_arrow(asked).num_rows == found.count("\n") > 1000
+        with client.query_row_block_stream("SELECT day, seller_id FROM seller_daily") as blocks:
+            assert sum(len(block) for block in blocks) == found.count("\n")
+    assert sql(folder, asked) == found  # the folder is held: by the same way
+    assert "order_defect_rate" in succeed(folder, "sql", "SHOW COLUMNS FROM seller_current", "--db", str(folder))
+    assert "as of" in run(folder, "status", "--db", str(folder)).stdout
+
+
+def test_parameters_sessions_formats_and_compression_are_clickhouses(served: Served) -> None:
+    with served.client(session_id="mine") as client:
+        asked = {"ids": ["a'b", "ü"], "n": 3}
+        query = "SELECT {ids:Array(String)}, number FROM numbers({n:UInt8}) WHERE number = 2"
+        assert client.query(query, parameters=asked).result_rows == [(["a'b", "ü"], 2)]
+        assert client.command("SELECT 1", settings={"max_execution_time": 60, "join_use_nulls": 1}) == 1
+    assert served.ask("SELECT 1", session_id="new", session_check="1")[1]["X-ClickHouse-Exception-Code"] == "372"
+    for name, answer in (("JSONCompact", b'"data"'), ("CSVWithNames", b'"n"\n'), ("Parquet", b"PAR1"), ("XML", b"<row>")):
+        assert answer in served.ask(f"SELECT number AS n FROM numbers(3) FORMAT {name}")[2]
+    packed = served.ask("SELECT * FROM numbers(999)", None, {"Accept-Encoding": "gzip"}, enable_http_compression="1")
+    assert gzip.decompress(packed[2]).startswith(b"0\n1\n")
+    for name in ("lz4", "zstd", "gzip"):
+        with served.client(compress=name) as client:
+            assert client.query("SELECT sum(number) FROM numbers(9)").result_rows == [(36,)]
+    assert served.ask(path="/ping")[2] == served.ask(path="/replicas_status")[2] == b"Ok.\n"
+    assert served.ask("SELECT currentDatabase()", database="default")[2] == b"sellerpulse\n"
+
+
+HARMLESS = (
+    "select 1",
+    "(SELECT 1) UNION ALL (SELECT 2)",
+    "WITH x AS (SELECT 1 AS a) SELECT a FROM x -- comment",
+    "SELECT 'file(''x'')', \"url\", `kill` FROM (SELECT 1 AS url, 2 AS kill) /* INTO OUTFILE */",
+    "SELECT file, line FROM rejected_events",
+    "SELECT seller_id, quantile(0.5)(negative_rate_90d), sumIf(orders_90d, day > '2020-01-01') FROM seller_daily GROUP BY 1",
+    "SELECT groupArrayIf(seller_id, isNotNull(cs_score)), countIfOrNull(1), uniqExactMerge(s) FROM"
+    " (SELECT any(seller_id) AS seller_id, any(cs_score) AS cs_score, uniqExactState(day) AS s FROM seller_daily)",
+    "SELECT arrayMap(x -> x + 1, [1, 2]), arraySort(x -> -x, [1]), arrayMap(lower, ['A']), CAST(1 AS Decimal(9, 2))",
+    "SELECT day, sum(orders_30d) OVER (PARTITION BY seller_id ORDER BY day ROWS 6 PRECEDING) FROM seller_daily LIMIT 3",
+    "SELECT * EXCEPT (computed_at) REPLACE (toString(day) AS day) FROM seller_current LIMIT 1",
+    "SELECT * APPLY(toString) FROM seller_current LIMIT 1",
+    "SELECT COLUMNS('negative') FROM seller_current LIMIT 1",
+    "SELECT d.day FROM seller_daily AS d JOIN seller_current AS c USING (seller_id) WHERE d.day IN (c.day) LIMIT 1",
+    "SELECT toStartOfMonth(day) AS m, count() FROM seller_daily GROUP BY m ORDER BY m WITH FILL STEP INTERVAL 1 MONTH",
+    "SELECT dateDiff('day', toDate('2024-01-01'), today()), date_add(DAY, 1, today()), EXTRACT(YEAR FROM today())",
+    "SELECT trim(BOTH ' ' FROM ' a '), substring('abc' FROM 2), 1::UInt8, [1][1], (1, 2).1, map('a', 1)['a']",
+    "SELECT name, comment FROM system.columns WHERE table = 'seller_daily' AND database = currentDatabase()",
+    "SELECT name, value FROM system.settings WHERE name = 'max_threads'",
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = 'sellerpulse'",
+    "SELECT 1 SETTINGS join_use_nulls = 1, output_format_json_quote_64bit_integers = 0",
+    "SHOW TABLES", "SHOW TABLES LIKE '%seller%'", "SHOW DATABASES", "SHOW FULL COLUMNS FROM seller_daily",
+    "SHOW CREATE TABLE seller_daily", "SHOW CREATE VIEW alerts", "SHOW TABLES FROM system",
+    "DESCRIBE TABLE seller_daily", "DESC seller_daily", "DESCRIBE (SELECT 1)", "EXISTS TABLE seller_daily", "EXISTS alerts",
+    "EXPLAIN SELECT 1", "EXPLAIN PLAN indexes = 1 SELECT * FROM seller_daily WHERE seller_id = 'a'", "EXPLAIN AST SELECT 1",
+    "EXPLAIN SYNTAX WITH 1 AS x SELECT x", "EXPLAIN PIPELINE SELECT 1", "EXPLAIN ESTIMATE SELECT * FROM seller_daily",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("query", HARMLESS)
+def test_what_reads_is_answered(served: Served, query: str) -> None:
+    assert _code(served, query) is None
+
+
+# {file}: one that holds the secret; {new}: one that must not come to be; {url}: where somebody listens.
+ATTACKS = (
+    # No reading at all.
+    "INSERT INTO written VALUES (1)", "INSERT INTO FUNCTION file('{new}', CSV) SELECT 1", "CREATE TABLE x (a Int8) ENGINE = Log",
+    "CREATE TABLE x ENGINE = File(CSV, '{new}') AS SELECT 1", "CREATE DATABASE x", "CREATE FUNCTION f AS x -> x",
+    "CREATE DICTIONARY d (a UInt8) PRIMARY KEY a SOURCE(HTTP(URL '{url}' FORMAT CSV)) LAYOUT(FLAT()) LIFETIME(1)",
+    "CREATE NAMED COLLECTION c AS a = 1", "CREATE TEMPORARY TABLE x (a Int8)", "DROP TABLE written", "TRUNCATE TABLE written",
+    "ALTER TABLE written DELETE WHERE 1", "ALTER TABLE written ADD COLUMN x Int8", "DELETE FROM written WHERE 1",
+    "UPDATE written SET n = 1 WHERE 1", "RENAME TABLE written TO x", "DETACH TABLE written", "ATTACH TABLE x",
+    "EXCHANGE TABLES written AND epochs", "OPTIMIZE TABLE written FINAL", "KILL QUERY WHERE 1", "KILL MUTATION WHERE 1",
+    "SYSTEM STOP MERGES", "SYSTEM SHUTDOWN", "SET max_threads = 8", "SET readonly = 0", "USE system", "GRANT ALL ON *.* TO x",
+    "CHECK TABLE written", "BACKUP DATABASE sellerpulse TO File('{new}')", "RESTORE TABLE x FROM File('{file}')",
+    "UNDROP TABLE x", "EXECUTE AS default SELECT 1", "BEGIN TRANSACTION", "FROM written SELECT 1", "COPY written TO '{new}'",
+    # Hidden behind what reads.
+    "WITH 1 AS x INSERT INTO written SELECT x", "SELECT 1; DROP TABLE written", "SELECT 1;;DROP TABLE written",
+    "SELECT 1 -- \n; DROP TABLE written", "/* SELECT */ DROP TABLE written", "-- SELECT\nDROP TABLE written",
+    "SELECT 1 /* /* */ ; DROP TABLE written -- */", "SELECT 1 # x\n; DROP TABLE written", "SELECT 1 INTO OUTFILE '{new}'",
+    "SELECT 1 INTO/**/OUTFILE '{new}' FORMAT CSV", "SELECT 1 into\n outfile '{new}' truncate",
+    "SELECT 1 INTO OUTFILE '{new}' AND STDOUT", "SELECT ''''; INSERT INTO written SELECT 1", "(DROP TABLE written)",
+    "EXPLAIN INSERT INTO written SELECT 1", "EXPLAIN AST DROP TABLE written", "EXPLAIN SYNTAX INSERT INTO written VALUES (1)",
+    "EXPLAIN SELECT * FROM file('{file}', LineAsString)", "EXPLAIN ESTIMATE SELECT * FROM url('{url}', CSV, 'x String')",
+    "EXPLAIN TABLE OVERRIDE mysql('{host}', 'd', 't', 'u', 'p') COLUMNS (a Int8)",
+    # Functions that read tables of elsewhere.
+    "SELECT * FROM file('{file}', LineAsString)", "SELECT * FROM FILE('{file}')", "SELECT * FROM `file`('{file}', 'LineAsString')",
+    "SELECT * FROM \"file\" ('{file}')", "SELECT * FROM file/**/('{file}')", "SELECT * FROM file -- \n ('{file}')",
+    "SELECT * FROM url('{url}', LineAsString)", "SELECT * FROM urlCluster('c', '{url}', CSV)", "DESCRIBE TABLE url('{url}')",
+    "DESC file('{file}')", "SELECT * FROM s3('{url}/b/k', 'CSV')", "SELECT * FROM gcs('{url}/b/k')", "SELECT * FROM oss('{url}')",
+    "SELECT * FROM remote('{host}', system.one)", "SELECT * FROM remoteSecure('{host}', system.one)",
+    "SELECT * FROM cluster('default', system.processes)", "SELECT * FROM clusterAllReplicas('default', system.one)",
+    "SELECT * FROM mysql('{host}', 'd', 't', 'u', 'p')", "SELECT * FROM postgresql('{host}', 'd', 't', 'u', 'p')",
+    "SELECT * FROM mongodb('{host}', 'd', 't', 'u', 'p', 'a Int8')", "SELECT * FROM redis('{host}', 'k', 'k String')",
+    "SELECT * FROM sqlite('{file}', 't')", "SELECT * FROM jdbc('{url}', 't')", "SELECT * FROM odbc('DSN=x', 't')",
+    "SELECT * FROM hdfs('hdfs://{host}/x', CSV, 'a Int8')", "SELECT * FROM azureBlobStorage('{url}', 'c', 'b')",
+    "SELECT * FROM deltaLake('{url}')", "SELECT * FROM iceberg('{url}')", "SELECT * FROM icebergLocal('{file}')",
+    "SELECT * FROM hudi('{url}')", "SELECT * FROM executable('id', CSV, 'a String')", "SELECT * FROM input('a String')",
+    "SELECT * FROM python(x)", "SELECT * FROM Python('x')", "SELECT * FROM merge('system', 'processes')",
+    "SELECT * FROM merge(REGEXP('.*'), '.*')", "SELECT * FROM dictionary('d')", "SELECT * FROM loop(written)",
+    "SELECT * FROM filesystem('/etc')", "SELECT * FROM arrowstream('{host}')", "SELECT * FROM fuzzQuery('SELECT 1')",
+    "SELECT * FROM eval('SELECT 1')", "SELECT * FROM viewExplain('EXPLAIN', '', (SELECT 1))",
+    "SELECT * FROM mergeTreeIndex(currentDatabase(), written)", "SELECT * FROM generateRandom('a Int8')",
+    "SELECT * FROM view(SELECT * FROM file('{file}', LineAsString))", "SELECT 1 WHERE 1 IN (SELECT * FROM url('{url}', CSV))",
+    "WITH x AS (SELECT * FROM file('{file}', LineAsString)) SELECT * FROM x", "SELECT * FROM bigquery('{url}')",
+    "SELECT (SELECT * FROM file('{file}', LineAsString))", "SELECT 1 UNION ALL SELECT length(line) FROM file('{file}', LineAsString)",
+    # Functions that look elsewhere.
+    "SELECT file('{file}')", "SELECT FILE('{file}')", "SELECT `file`('{file}')", "SELECT arrayMap(file, ['{file}'])",
+    "SELECT arrayMap((file), ['{file}'])", "SELECT arrayMap(`file`, ['{file}'])", "SELECT arrayFilter(x -> file(x) != '', ['{file}'])",
+    "SELECT * APPLY(file) FROM (SELECT '{file}')", "SELECT * APPLY file FROM (SELECT '{file}')", "SELECT sleep(3)",
+    "SELECT sleepEachRow(1) FROM numbers(9)", "SELECT dictGet('d', 'a', 1)", "SELECT joinGet('default.x', 'a', 1)",
+    "SELECT hasColumnInTable('{host}', 'u', 'p', 'd', 't', 'c')", "SELECT aiGenerate('x')", "SELECT AIEmbed('x')", "SELECT chdb()",
+    "SELECT showCertificate()", "SELECT getServerSetting('listen_host')", "SELECT getMacro('x')", "SELECT serverUUID()",
+    "SELECT logTrace('x')", "SELECT addressToLine(1)", "SELECT zookeeperSessionUptime()", "SELECT getClientHTTPHeader('X')",
+    "SELECT filesystemAvailable()", "SELECT generateSerialID('x')", "SELECT catboostEvaluate('{file}', 1)",
+    # Tables that show more than the marketplace's.
+    "SELECT * FROM system.processes", "SELECT * FROM `system`.`processes`", "SELECT * FROM system/**/.processes",
+    "SELECT * FROM \"system\".\"query_log\"", "SELECT * FROM SYSTEM.users", "SELECT * FROM system.named_collections",
+    "SELECT * FROM system.dictionaries", "SELECT * FROM system.stack_trace", "SELECT * FROM system.server_settings",
+    "SELECT * FROM system.disks", "SELECT * FROM system.certificates", "SHOW PROCESSLIST", "SHOW GRANTS", "SHOW USERS",
+    "SHOW CREATE USER default", "SHOW NAMED COLLECTIONS", "SHOW CLUSTERS", "SHOW ACCESS", "DESCRIBE TABLE system.users",
+    "SELECT * FROM default.`{file}`", "SELECT * FROM `default`.`{file}`", "SELECT * FROM \"default\".\"{file}\"",
+    "SELECT * FROM 'default'.'{file}'", "SELECT * FROM default/**/.`{file}`", "SHOW TABLES FROM default", "SHOW TABLES IN `default`",
+    "SELECT * FROM `d\\x65fault`.`{file}`", "EXISTS default.`{file}`", "SELECT 1 IN default.`{file}`",
+    "SHOW CREATE TABLE default.`{file}`", "SELECT * FROM $a$default$a$.x", "SELECT * FROM ‘default’.x",
+    # Settings that lift the limits or write files.
+    "SELECT 1 SETTINGS max_threads = 8", "SELECT 1 SETTINGS max_execution_time = 0", "SELECT 1 SETTINGS readonly = 0",
+    "SELECT 1 SETTINGS join_use_nulls = 1, max_memory_usage = 0", "SELECT (SELECT 1 SETTINGS max_result_rows = 0)",
+    "SELECT 1 settings/**/max_threads=8", "SELECT 1 SETTINGS `max_threads` = 8", "SELECT 1 SETTINGS allow_ddl = 1",
+    "SELECT 1 SETTINGS output_format_schema = '{new}'", "SELECT 1 SETTINGS input_format_record_errors_file_path = '{new}'",
+    "SELECT 1 SETTINGS additional_table_filters = {{'one': 'file(''{file}'') != '''''}}", "SELECT 1 SETTINGS format_schema = '{file}'",
+    "SELECT 1 FORMAT Template SETTINGS format_template_resultset = '{file}'", "SELECT 1 SETTINGS profile = 'default'",
+    # No SQL.
+    "?? who are you", "\\l", "SELECT '", "SELECT \"", "SELECT `", "SELECT /*", "SELECT 1 \x00", "", ";", "SELECT \udcff\udcfe",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bait(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A secret file, a name for a new one, and a listener that counts who comes."""
+    place = tmp_path_factory.mktemp("bait")
+    (place / "secret.csv").write_text(SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        yield {"file": str(place / "secret.csv"), "new": str(place / "new.csv"), "url": f"http://{host}", "host": host}
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+    assert [path.name for path in place.iterdir()] == ["secret.csv"]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_does_more_than_read_is_refused(served: Served, bait: dict[str, str], attack: str) -> None:
+    query = attack.format(**bait)
+    for body in (True, False):
+        asked = query.encode("utf-8", "surrogateescape")
+        if body:
+            status, headers, answer = served.ask(body=asked)
+        elif asked:
+            status, headers, answer = served.ask(path=f"/?query={quote(asked)}&x=")
+        assert status in (400, 403, 500, 501), answer
+        assert headers["X-ClickHouse-Exception-Code"] in (READ_ONLY, DENIED, ODD, "48"), answer
+        assert SECRET.encode() not in answer
+
+
+@pytest.mark.parametrize(
+    "fields, code",
+    [
+        ({"max_threads": "64", "max_execution_time": "1e9", "max_memory_usage": "0", "max_result_rows": "0"}, None),
+        ({"readonly": "2", "output_format_json_quote_64bit_integers": "0", "max_query_size": "67108864"}, None),
+        ({"readonly": "0"}, READ_ONLY),
+        ({"allow_ddl": "1"}, READ_ONLY),
+        ({"output_format_schema": "/tmp/x"}, READ_ONLY),
+        ({"format_template_resultset": "/etc/passwd"}, READ_ONLY),
+        ({"additional_table_filters": "{'one': 'file(1)'}"}, READ_ONLY),
+        ({"log_comment": "sellerpulse http", "quota_key": "x"}, None),
+        ({"database": "system"}, DENIED),
+        ({"param_t": "default"}, None),
+        ({"max_execution_time": "soon"}, "72"),
+    ],
+)
+def test_a_request_lifts_no_limit(served: Served, fields: dict[str, str], code: str | None) -> None:
+    limits = "SELECT getSetting('max_threads'), getSetting('max_execution_time'), getSetting('max_memory_usage')"
+    assert _code(served, limits, **fields) == code
+    if code is None:
+        assert served.ask(limits, **fields)[2] == f"1\t2\t{256 << 20}\n".encode()
+        assert served.ask(limits)[2] == f"1\t2\t{256 << 20}\n".encode()  # nor for who comes next
+    assert _code(served, "SELECT * FROM {t:Identifier}.x", param_t="default") == DENIED
+
+
+@pytest.mark.parametrize(
+    "query, code",
+    [
+        ("SELECT sum(sipHash64(number)) FROM numbers(100000000000)", "159"),
+        ("SELECT * FROM numbers(100001)", "396"),
+        ("SELECT repeat('x', 200000000)", "241"),
+        ("SELECT groupArray(number) FROM numbers(1000000000)", "241"),
+        ("SELECT repeat('x', 2000) FROM numbers(90000)", "396"),
+        ("SELECT a.number FROM numbers(10000000) AS a, numbers(10000000) AS b ORDER BY rand()", None),
+        (f"SELECT {'(' * 3000}1{')' * 3000}", None),
+        (f"SELECT {'1+' * 30000}1", None),
+        (f"SELECT '{'x' * (2 << 20)}'", "307"),
+        ("SELECT throwIf(1)", "395"),
+        ("SELECT * FROM nothing", "60"),
+    ],
+    ids=range(11),
+)
+def test_time_memory_rows_and_size_have_limits(served: Served, query: str, code: str | None) -> None:
+    began = time.monotonic()
+    found = _code(served, query)
+    assert found == code if code else found is not None
+    assert time.monotonic() - began < 20
+    assert _code(served, "SELECT 1") is None
+
+
+def test_a_slow_reader_holds_up_nobody(served: Served) -> None:
+    slow = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(20)]
+    for connection in slow:
+        connection.sendall(b"GET /?query=SELECT+repeat('x',1000)+FROM+numbers(60000) HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1).startswith(b"H")
+    began = time.monotonic()
+    for _ in range(10):
+        assert served.ask("SELECT 1")[2] == b"1\n"
+    assert time.monotonic() - began < 5
+    for connection in slow:
+        connection.close()
+
+
+def test_a_hundred_analysts_at_their_worst_crash_nothing_and_write_nothing(served: Served, bait: dict[str, str]) -> None:
+    chance = random.Random(7)
+    before = _write(served, 0)
+    until = time.monotonic() + 12
+    seen: dict[str, int] = {}
+
+    def misuse(number: int) -> None:
+        own = random.Random(number)
+        while time.monotonic() < until:
+            query = own.choice((*HARMLESS, *ATTACKS)).format(**bait) if own.random() < 0.6 else _garbled(own)
+            status, headers, answer = served.ask(body=query.encode("utf-8", "surrogateescape"), **_noise(own))
+            code = headers["X-ClickHouse-Exception-Code"]
+            assert (status == 200) == (code is None), (status, query)
+            assert code is None or answer.startswith(b"Code: "), (query, answer)
+            assert SECRET.encode() not in answer
+            seen[str(code)] = seen.get(str(code), 0) + 1
+
+    with ThreadPoolExecutor(100) as pool:
+        busy = [pool.submit(misuse, chance.randrange(1 << 30)) for _ in range(100)]
+        rows, pauses = before, []
+        while time.monotonic() < until:
+            began = time.monotonic()
+            rows += 1
+            assert _write(served, rows) == rows  # the writer goes on
+            pauses.append(time.monotonic() - began)
+            time.sleep(0.1)
+        for one in busy:
+            one.result()
+    assert max(pauses) < 5
+    assert served.process.poll() is None
+    assert seen["None"] > 0
+    assert seen[DENIED] > 0
+    with served.client() as client:
+        assert client.command("SELECT count() FROM written") == rows
+
+
+def _garbled(own: random.Random) -> str:
+    """A statement that was cut, doubled, stuffed or made slow."""
+    query = own.choice(HARMLESS)
+    return own.choice((
+        query[: own.randrange(len(query))], query + own.choice(HARMLESS), query.replace(" ", own.choice("\x00\x0b\n'\"`(;")),
+        "SELECT " + ",".join(["sipHash64(number)"] * own.randrange(1, 300)) + " FROM numbers(1e9)",
+        "SELECT count() FROM numbers(1e11)", "(" * own.randrange(2000) + query, "".join(own.choices(query, k=len(query))),
+        "".join(map(chr, own.choices(range(1, 256), k=200))), "SELECT '" + "x" * own.randrange(1 << 20) + "'",
+    ))  # fmt: skip
+
+
+def _noise(own: random.Random) -> dict[str, str]:
+    names = ("session_id", "database", "default_format", "max_threads", "query_id", "param_x", "compress", "no_such")
+    return {own.choice(names): own.choice(("1", "x", "", "CSV", "é", "system"))} if own.random() < 0.2 else {}
+
+
+def test_the_door_opens_again_when_it_breaks(served: Served) -> None:
+    [door] = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
+    os.kill(int(door), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert served.ask("SELECT 1")[2] == b"1\n"
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_password_is_asked_for_and_found_in_the_settings(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "db"
+    subprocess.run(["cp", "-r", str(folder), str(copied)], check=True)
+    with holding(copied, "geheim", "0.0.0.0") as guarded:  # noqa: S104  # with a password it may be
+        served = Served(guarded.process, guarded.url.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104
+        assert served.ask("SELECT 1")[0] == 401
+        assert served.ask("SELECT 1", None, {"X-ClickHouse-User": "analyst", "X-ClickHouse-Key": "x"})[0] == 403
+        assert served.ask("SELECT 1", None, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "geheim"})[0] == 403
+        with served.client(username="analyst", password="geheim") as client:
+            assert client.command("SELECT 1") == 1
+        asked = ("sql", "SELECT 1 AS one", "--db", copied, "--format", "CSV")
+        refused = run(tmp_path, *asked)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "wrong user or password" in refused.stderr
+        assert "geheim" not in refused.stderr
+        (tmp_path / "secret").write_text("geheim\n")
+        assert succeed(tmp_path, *asked, CLICKHOUSE__HTTP__PASSWORD_FILE=str(tmp_path / "secret")) == "1\n"
+        shown = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=False).stdout
+        assert "-m sink.door" in shown
+        assert not [line for line in shown.splitlines() if "sink.door" in line and "geheim" in line]
+        assert "geheim" not in (copied / "sellerpulse.http").read_text()
+
+
+def test_nobody_else_is_let_in_without_a_password(folder: Path, tmp_path: Path) -> None:
+    with holding(tmp_path / "db", host="0.0.0.0") as refused:  # noqa: S104  # that it is refused is what is tested
+        assert refused.process.wait(20) != 0
+    del folder
+
+
+def test_web_pages_of_another_origin_are_refused(served: Served) -> None:
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+        assert served.ask("SELECT 1", None, headers)[0] == 403
+
+
+def test_a_second_desk_takes_the_next_port_and_threads_end(folder: Path, served: Served, tmp_path: Path) -> None:
+    with holding(tmp_path / "db") as second:
+        assert second.port != served.port
+        assert second.ask("SELECT 1")[2] == b"1\n"
+        assert second.process.stdin is not None
+        slow = ThreadPoolExecutor(1).submit(second.ask, "SELECT count() FROM numbers(1e12)")
+        time.sleep(0.5)
+        second.process.stdin.close()  # the holder ends, although a statement runs
+        assert second.process.wait(20) == 0
+        assert isinstance(slow.exception(20), OSError | http.client.HTTPException)
+    del folder
