@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +23,7 @@ from typing import Self
 import msgspec
 
 from schemas.errors import ConfigurationError
-from sink.door import Asked, Failed, Head, House, Said, decode_asked, encode
+from sink.door import BODY_BYTES, Answered, Asked, Failed, House, decode_asked, encode
 from sink.embedded import DATABASE, Folder
 from sink.gate import FUNCTIONS, Function
 from sink.lane import Lane, stop_statements
@@ -37,7 +38,6 @@ _NEXT_PORTS = 10  # tried, when nobody said which one
 _AGAIN_S = 1.0  # before a door that broke is opened again
 _STOP_S = 2.0
 _REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # any address is also this machine's own
-_ANSWER_BYTES = 256 << 20  # as it is written
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ class Limits:
             "max_memory_usage": self.memory_mb << 20,
             "max_threads": 1,
             "max_final_threads": 1,
-            "max_query_size": 1 << 20,
+            "max_query_size": 2 * BODY_BYTES,  # what it grows to, put together anew
+            "max_block_size": 16_384,  # between blocks it is seen that the time is up
             "max_ast_depth": 500,
             "max_ast_elements": 20_000,
             "max_expanded_ast_elements": 100_000,
@@ -69,8 +70,9 @@ class Limits:
 
 # Beside the limits. A read-only lane can be dressed in other settings, only not in another `readonly`.
 _FIXED = {
-    "log_comment": TAG, "readonly": "2", "output_format_parallel_formatting": "0", "timeout_overflow_mode": "throw",
+    "readonly": "2", "output_format_parallel_formatting": "0", "timeout_overflow_mode": "throw",
     "max_parser_backtracks": "100000",
+    "os_thread_priority": "10",  # where the kernel lets us
 }  # fmt: skip
 
 
@@ -133,37 +135,36 @@ class Analysts:
         (word, _), *others = pairs
         with suppress(OSError):
             word.send_bytes(encode(self._house))
-        for slot, _ in others:
-            thread = threading.Thread(target=self._serve, args=(slot,), name="analyst", daemon=True)
+        for number, (slot, _) in enumerate(others):
+            thread = threading.Thread(target=self._serve, args=(slot, _tag(number)), name="analyst", daemon=True)
             self._at_work.add(thread)
             thread.start()
-        threading.Thread(target=self._watch, args=(process,), name="door", daemon=True).start()
+        threading.Thread(target=self._watch, args=(process, word), name="door", daemon=True).start()
         return word
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Open the door again should it break: the writer does not depend on it, analysts do."""
+    def _watch(self, process: subprocess.Popen[bytes], word: Connection) -> None:
+        """Stop statements that the door wants no more, and open it again should it break: analysts depend on it."""
+        with suppress(EOFError, OSError):
+            while True:
+                stop_statements(self._folder, _tag(int(word.recv_bytes())))
         code = process.wait()
         if not self._stopping.is_set():
             log.error("the analysts' door ended with code %d; it is opened again", code)
             if not self._stopping.wait(_AGAIN_S):
                 self._word = self._open_door()
 
-    def _serve(self, slot: Connection) -> None:
+    def _serve(self, slot: Connection, tag: str) -> None:
         """Answer what comes by this slot, one statement at a time, until the door ends."""
-        lane: Lane | None = None
-        with suppress(EOFError, OSError), slot:
+        settings = {**self._settings(), "log_comment": tag}
+        with slot, closing(Lane(self._folder, settings)) as lane, suppress(EOFError, OSError):
             while True:
                 asked = decode_asked(slot.recv_bytes())
+                pipe = recv_handle(slot)
                 try:
-                    lane = lane or Lane(self._folder, self._settings())
-                    _answer(lane, asked, slot)
-                except Refused as refused:
-                    slot.send_bytes(encode(Failed(refused.code, str(refused))))
-                if lane is not None and lane.spent:
-                    lane.close()
-                    lane = None
-        if lane is not None:
-            lane.close()
+                    end = _answer(lane, asked, pipe)
+                finally:
+                    os.close(pipe)
+                slot.send_bytes(encode(end))
         self._at_work.discard(threading.current_thread())
 
     def _settings(self) -> dict[str, str]:
@@ -177,7 +178,8 @@ class Analysts:
         self._folder.note(None)
         self._listening.close()
         self._word.close()
-        stop_statements(self._folder, TAG)
+        for number in range(slots()):
+            stop_statements(self._folder, _tag(number))
         deadline = time.monotonic() + _STOP_S
         for thread in list(self._at_work):
             thread.join(max(deadline - time.monotonic(), 0))
@@ -187,6 +189,10 @@ class Analysts:
 
 def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{DATABASE}"
+
+
+def _tag(number: int) -> str:
+    return f"{TAG} {number}"
 
 
 def slots() -> int:
@@ -203,22 +209,14 @@ def _listen(desk: Desk) -> socket.socket:
     return listen(desk.host, PORT + _NEXT_PORTS - 1)
 
 
-def _answer(lane: Lane, asked: Asked, slot: Connection) -> None:
-    """Raises Refused while the answer has not begun."""
+def _answer(lane: Lane, asked: Asked, pipe: int) -> Answered | Failed:
+    """Run what was asked, its answer written to the pipe as it comes."""
     terms = Terms(asked.settings, asked.params, asked.database, asked.default_format)
-    answer = lane.run(Statement(asked.sql, asked.verb, asked.format), terms)
-    end: Said = Head(answer.format, answer.summary)
-    slot.send_bytes(encode(end))
-    size = 0
     try:
-        for block in answer.blocks:
-            if (size := size + len(block)) > _ANSWER_BYTES:
-                raise Refused.by_us(396, "TOO_MANY_ROWS_OR_BYTES", f"The answer has more than {_ANSWER_BYTES} bytes")
-            if block:
-                slot.send_bytes(block)
+        answer = lane.write(Statement(asked.sql, asked.verb, asked.format), terms, f"/dev/fd/{pipe}")
     except Refused as refused:
-        end = Failed(refused.code, str(refused))
-    finally:
-        answer.blocks.close()
-    slot.send_bytes(b"")
-    slot.send_bytes(encode(end))
+        return Failed(refused.code, str(refused))
+    except Exception as error:
+        log.exception("an analyst's statement failed outside the engine")
+        return Failed(49, str(Refused.by_us(49, "LOGICAL_ERROR", type(error).__name__)))
+    return Answered(answer.format, answer.summary)

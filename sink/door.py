@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Generator
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
 from typing import IO
 
 import msgspec
@@ -30,8 +31,9 @@ from sink.statement import Refused, Statement, Terms
 NICE = 10
 IDLE_S = 60.0
 CONNECTIONS = 256
-BODY_BYTES = 1 << 20  # of a statement
+BODY_BYTES = 256 << 10  # of a statement
 WAIT_S = 10.0  # for a slot
+_ANSWER_BYTES = 256 << 20
 _HELD_BYTES = 1 << 30  # of answers that are being read
 _IN_MEMORY = 1 << 20  # of an answer; the rest of it is in a temporary file
 _BLOCK = 1 << 18
@@ -59,55 +61,73 @@ class Asked(Struct):
     database: str | None
 
 
-class Head(Struct, tag="head"):
-    """An answer begins: its blocks follow, then an empty one."""
+class Answered(Struct, tag="answered"):
+    """All of an answer was written to the pipe that came with what was asked."""
 
     format: str | None
     summary: dict[str, int]
 
 
 class Failed(Struct, tag="failed"):
-    """No answer, or an end to one."""
+    """No answer, or no more of one."""
 
     code: int
     text: str
 
 
-Said = Head | Failed
 encode = msgspec.msgpack.encode
 decode_asked = msgspec.msgpack.Decoder(Asked).decode
-_decode_said = msgspec.msgpack.Decoder(Head | Failed).decode
+_decode_end = msgspec.msgpack.Decoder(Answered | Failed).decode
 
 
 class _Slots:
     """The connections to the engine's process: a statement at a time on each."""
 
-    def __init__(self, slots: list[Connection]) -> None:
-        self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-        for slot in slots:
-            self._free.put(slot)
+    def __init__(self, parent: Connection, slots: list[Connection]) -> None:
+        self._parent, self._slots = parent, slots
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in range(len(slots)):
+            self._free.put(number)
         self._held, self._mutex = 0, threading.Lock()
 
     def ask(self, asked: Asked) -> Answer:
         """What the engine answers, all of it. Raises Refused."""
         try:
-            slot = self._free.get(timeout=WAIT_S)
+            number = self._free.get(timeout=WAIT_S)
         except queue.Empty:
             raise Refused.by_us(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many queries; try again") from None
         kept = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # closed when it was read
         try:
-            slot.send_bytes(encode(asked))
-            head = _head(slot)
-            while block := slot.recv_bytes():
-                kept.write(block)
-            _head(slot)  # once more: whether all of it is there
+            end = self._run(number, asked, kept)
             self._hold(kept.tell())
         except BaseException:
             kept.close()
             raise
         finally:
-            self._free.put(slot)
-        return Answer(head.format, self._blocks(kept), head.summary)
+            self._free.put(number)
+        return Answer(end.format, self._blocks(kept), end.summary)
+
+    def _run(self, number: int, asked: Asked, kept: IO[bytes]) -> Answered:
+        """Have the engine write to a pipe, and keep what it writes. Raises Refused."""
+        slot = self._slots[number]
+        ours, theirs = os.pipe()
+        with os.fdopen(ours, "rb", buffering=0) as written:
+            try:
+                slot.send_bytes(encode(asked))
+                send_handle(slot, theirs, None)
+            finally:
+                os.close(theirs)
+            while (block := written.read(_BLOCK)) and kept.tell() < _ANSWER_BYTES:
+                kept.write(block)
+        if block:
+            with self._mutex:
+                self._parent.send_bytes(b"%d" % number)  # stop it: it would go on for nobody
+        end: Answered | Failed = _decode_end(slot.recv_bytes())
+        if block:
+            raise Refused.by_us(396, "TOO_MANY_ROWS_OR_BYTES", f"The answer has more than {_ANSWER_BYTES} bytes")
+        if isinstance(end, Failed):
+            raise Refused(end.code, end.text)
+        return end
 
     def _blocks(self, kept: IO[bytes]) -> Generator[bytes]:
         with kept:
@@ -126,13 +146,6 @@ class _Slots:
             if size > _IN_MEMORY and self._held + size > _HELD_BYTES:
                 raise Refused.by_us(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Many answers wait to be read; try again")
             self._held += size
-
-
-def _head(slot: Connection) -> Head:
-    said: Said = _decode_said(slot.recv_bytes())
-    if isinstance(said, Failed):
-        raise Refused(said.code, said.text)
-    return said
 
 
 class _Lane:
@@ -167,7 +180,7 @@ def main(numbers: list[str]) -> None:
         user=house.user, password=house.password, body_limit=BODY_BYTES, idle_s=IDLE_S, connections=CONNECTIONS,
         gate=Gate(house.database, house.functions, house.limits),
     )  # fmt: skip
-    shared = _Slots([Connection(number) for number in slots])
+    shared = _Slots(parent, [Connection(number) for number in slots])
     front = Front(socket.socket(fileno=listening), Lanes(lambda: _Lane(shared)), entry)
     threading.Thread(target=front.serve_forever, args=(0.1,), daemon=True).start()
     with contextlib.suppress(EOFError, OSError):

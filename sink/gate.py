@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from sink.statement import Refused, Statement, Terms, quoted
+from sink.statement import Refused, Statement, Terms, parse, quoted
 
 OTHERS_DATABASE = "default"  # chDB's: it also takes the files of the working folder for tables
 
@@ -70,6 +70,7 @@ _SHOWN = re.compile(
 _EXPLAINED = re.compile(
     r"explain (?:(?:ast|syntax|query tree|plan|pipeline|estimate) )?(?:\w+ = \d (?:, )?)*(?:\( )*(?:select|with) "
 )
+_NO_FORMATS = frozenset(["arrowtable", "dataframe"])  # chDB's for Python: no bytes come of them
 _NEVER = frozenset(["into", "insert", "outfile", "infile", "parallel"])
 _SYSTEM_TABLES = _words(
     """aggregate_function_combinators collations columns contributors data_skipping_indices data_type_families
@@ -83,8 +84,8 @@ _HARMLESS = re.compile(
     |bool_(?:true|false)_representation|session_timezone|join_use_nulls|union_default_mode|transform_null_in|extremes
     |group_by_use_nulls|aggregate_functions_null_for_empty|empty_result_for_aggregation_by_empty_set|final|limit|offset
     |prefer_column_name_to_alias|count_distinct_implementation|cast_keep_nullable|result_overflow_mode
-    |cast_string_to_(?:dynamic|variant)_use_inference|max_rows_to_read|max_bytes_to_read|use_uncompressed_cache
-    |show_table_uuid_in_table_create_query_if_not_nil|describe_compact_output|max_block_size|network_compression_method"""
+    |cast_string_to_(?:dynamic|variant)_use_inference|max_rows_to_read|max_bytes_to_read
+    |show_table_uuid_in_table_create_query_if_not_nil|describe_compact_output|network_compression_method"""
     .replace("\n    ", "")
 )  # fmt: skip
 
@@ -139,7 +140,10 @@ class Gate:
             raise _denied("analysts only read: SELECT, WITH, SHOW, DESCRIBE, EXPLAIN and EXISTS")
         clean = b"".join(text for _, text in _taken_apart(statement.sql))
         self._check([_Token(kind, _plain(kind, text)) for kind, text in _taken_apart(clean) if kind != "space"])
-        return replace(statement, sql=clean), self._bounded(terms)
+        statement = parse(clean, b"")
+        if (wanted := statement.format or terms.format or "TSV").lower() in _NO_FORMATS or not wanted.isidentifier():
+            raise Refused.by_us(73, "UNKNOWN_FORMAT", f"Unknown format {quoted(wanted)}")
+        return statement, self._bounded(terms)
 
     def _check(self, tokens: list[_Token]) -> None:
         _check_form(" ".join(token.text for token in tokens[:24]) + " ")

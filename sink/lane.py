@@ -87,6 +87,18 @@ class Lane:
             summary |= {"written_rows": result.rows_written(), "written_bytes": result.bytes_written()}
         return Answer(wanted if body or statement.verb in READS else None, _block(body), summary)
 
+    def write(self, statement: Statement, terms: Terms, file: str) -> Answer:
+        """Run a checked statement that reads; what it gives goes to a file as it comes, whatever the format.
+
+        So little of it is in this process at any time: of most formats `run` holds all, which the engine's limit of
+        memory does not count. Raises Refused.
+        """
+        self._dress(terms.settings, terms.database)
+        wanted = statement.format or terms.format or "TabSeparated"
+        result = self._query(statement.into(file), wanted, terms.params)
+        summary = {"read_rows": result.rows_read(), "read_bytes": result.bytes_read()}
+        return Answer(wanted, _block(b""), summary)
+
     def _stream(self, sql: bytes, wanted: str, params: Mapping[str, str]) -> Generator[bytes]:
         try:
             stream = self._connection.send_query(sql, wanted, params=dict(params))

@@ -33,9 +33,15 @@ def test_readme_shows_every_setting() -> None:
     settings = Settings()
     keys = [
         key
-        for section in (settings.kafka, settings.kafka.registry, settings.clickhouse, settings.metrics)
+        for section in (
+            settings.kafka,
+            settings.kafka.registry,
+            settings.clickhouse,
+            settings.clickhouse.http,
+            settings.metrics,
+        )
         for key in type(section).model_fields
-        if key not in ("marketplaces", "registry")
+        if key not in ("marketplaces", "registry", "http")
     ]
     assert keys
     assert not [key for key in keys if not re.search(rf"^(# )?{key} = ", shown, re.MULTILINE)]
