@@ -112,7 +112,7 @@ class Analysts:
         connection.close()
         functions = [msgspec.json.decode(row, type=Function, strict=False) for row in rows]
         self._house = House(USER, self._desk.password, DATABASE, functions, self._limits)
-        self._word = self._open_door()
+        self._door = self._open_door()
         host, port = self._listening.getsockname()[:2]
         self._folder.note(_url(_REACHED.get(host, host), port))
         if self._desk.port is None and port != PORT:
@@ -124,8 +124,8 @@ class Analysts:
         """Where they are served."""
         return _url(*self._listening.getsockname()[:2])
 
-    def _open_door(self) -> Connection:
-        """Start the door's process; the connection that keeps it alive."""
+    def _open_door(self) -> "subprocess.Popen[bytes]":
+        """Start the door's process."""
         pairs = [Pipe() for _ in range(1 + slots())]
         theirs = [self._listening.fileno(), *(their.fileno() for _, their in pairs)]
         command = [sys.executable, "-P", "-m", "sink.door", *map(str, theirs)]
@@ -140,7 +140,7 @@ class Analysts:
             self._at_work.add(thread)
             thread.start()
         threading.Thread(target=self._watch, args=(process, word), name="door", daemon=True).start()
-        return word
+        return process
 
     def _watch(self, process: subprocess.Popen[bytes], word: Connection) -> None:
         """Stop statements that the door wants no more, and open it again should it break: analysts depend on it."""
@@ -151,7 +151,7 @@ class Analysts:
         if not self._stopping.is_set():
             log.error("the analysts' door ended with code %d; it is opened again", code)
             if not self._stopping.wait(_AGAIN_S):
-                self._word = self._open_door()
+                self._door = self._open_door()
 
     def _serve(self, slot: Connection, tag: str) -> None:
         """Answer what comes by this slot, one statement at a time, until the door ends."""
@@ -177,7 +177,7 @@ class Analysts:
         self._stopping.set()
         self._folder.note(None)
         self._listening.close()
-        self._word.close()
+        self._door.terminate()  # then all that wait for a word of it hear its end
         for number in range(slots()):
             stop_statements(self._folder, _tag(number))
         deadline = time.monotonic() + _STOP_S
