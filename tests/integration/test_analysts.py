@@ -1,6 +1,7 @@
 """Analysts on an embedded database: what they get, what they do not, and that nobody's misuse harms the writer."""
 
 import gzip
+import json
 import os
 import random
 import signal
@@ -36,6 +37,7 @@ with Analysts(folder, Desk(host, None, password or None, limits)) as analysts:
         print(writer.command("SELECT count() FROM written"), flush=True)
 """
 SECRET = "nobody may read this"  # noqa: S105  # in a file, to be looked for in answers
+PASSWORD = "geheim"  # noqa: S105  # of a test's own
 READ_ONLY, DENIED, ODD = "164", "497", "62"
 
 
@@ -79,7 +81,7 @@ def served(folder: Path) -> Iterator[Served]:
 
 def _code(served: Served, query: str, **fields: str) -> str | None:
     """The number of the error that a query gives, None if it gives none."""
-    status, headers, answer = served.ask(body=query.encode("utf-8", "surrogateescape"), **fields)
+    status, headers, answer = served.ask("", query.encode("utf-8", "surrogateescape"), None, **fields)
     code = headers["X-ClickHouse-Exception-Code"]
     assert (status == 200) == (code is None)
     assert code is None or answer.decode(errors="replace").startswith(f"Code: {code}. DB::Exception: ")
@@ -121,113 +123,15 @@ def test_parameters_sessions_formats_and_compression_are_clickhouses(served: Ser
     assert served.ask("SELECT currentDatabase()", database="default")[2] == b"sellerpulse\n"
 
 
-HARMLESS = (
-    "select 1",
-    "(SELECT 1) UNION ALL (SELECT 2)",
-    "WITH x AS (SELECT 1 AS a) SELECT a FROM x -- comment",
-    "SELECT 'file(''x'')', \"url\", `kill` FROM (SELECT 1 AS url, 2 AS kill) /* INTO OUTFILE */",
-    "SELECT file, line FROM rejected_events",
-    "SELECT seller_id, quantile(0.5)(negative_rate_90d), sumIf(orders_90d, day > '2020-01-01') FROM seller_daily GROUP BY 1",
-    "SELECT groupArrayIf(seller_id, isNotNull(cs_score)), countIfOrNull(1), uniqExactMerge(s) FROM"
-    " (SELECT any(seller_id) AS seller_id, any(cs_score) AS cs_score, uniqExactState(day) AS s FROM seller_daily)",
-    "SELECT arrayMap(x -> x + 1, [1, 2]), arraySort(x -> -x, [1]), arrayMap(lower, ['A']), CAST(1 AS Decimal(9, 2))",
-    "SELECT day, sum(orders_30d) OVER (PARTITION BY seller_id ORDER BY day ROWS 6 PRECEDING) FROM seller_daily LIMIT 3",
-    "SELECT * EXCEPT (computed_at) REPLACE (toString(day) AS day) FROM seller_current LIMIT 1",
-    "SELECT * APPLY(toString) FROM seller_current LIMIT 1",
-    "SELECT COLUMNS('negative') FROM seller_current LIMIT 1",
-    "SELECT d.day FROM seller_daily AS d JOIN seller_current AS c USING (seller_id) WHERE d.day IN (c.day) LIMIT 1",
-    "SELECT toStartOfMonth(day) AS m, count() FROM seller_daily GROUP BY m ORDER BY m WITH FILL STEP INTERVAL 1 MONTH",
-    "SELECT dateDiff('day', toDate('2024-01-01'), today()), date_add(DAY, 1, today()), EXTRACT(YEAR FROM today())",
-    "SELECT trim(BOTH ' ' FROM ' a '), substring('abc' FROM 2), 1::UInt8, [1][1], (1, 2).1, map('a', 1)['a']",
-    "SELECT name, comment FROM system.columns WHERE table = 'seller_daily' AND database = currentDatabase()",
-    "SELECT name, value FROM system.settings WHERE name = 'max_threads'",
-    "SELECT table_name FROM information_schema.tables WHERE table_schema = 'sellerpulse'",
-    "SELECT 1 SETTINGS join_use_nulls = 1, output_format_json_quote_64bit_integers = 0",
-    "SHOW TABLES", "SHOW TABLES LIKE '%seller%'", "SHOW DATABASES", "SHOW FULL COLUMNS FROM seller_daily",
-    "SHOW CREATE TABLE seller_daily", "SHOW CREATE VIEW alerts", "SHOW TABLES FROM system",
-    "DESCRIBE TABLE seller_daily", "DESC seller_daily", "DESCRIBE (SELECT 1)", "EXISTS TABLE seller_daily", "EXISTS alerts",
-    "EXPLAIN SELECT 1", "EXPLAIN PLAN indexes = 1 SELECT * FROM seller_daily WHERE seller_id = 'a'", "EXPLAIN AST SELECT 1",
-    "EXPLAIN SYNTAX WITH 1 AS x SELECT x", "EXPLAIN PIPELINE SELECT 1", "EXPLAIN ESTIMATE SELECT * FROM seller_daily",
-)  # fmt: skip
+_STATEMENTS = json.loads((Path(__file__).parent / "statements.json").read_text())
+HARMLESS: list[str] = _STATEMENTS["harmless"]
+# {file}: one that holds the secret; {new}: one that must not come to be; {url}, {host}: where somebody listens.
+ATTACKS: list[str] = [attack for kind in _STATEMENTS["attacks"].values() for attack in kind]
 
 
 @pytest.mark.parametrize("query", HARMLESS)
 def test_what_reads_is_answered(served: Served, query: str) -> None:
     assert _code(served, query) is None
-
-
-# {file}: one that holds the secret; {new}: one that must not come to be; {url}: where somebody listens.
-ATTACKS = (
-    # No reading at all.
-    "INSERT INTO written VALUES (1)", "INSERT INTO FUNCTION file('{new}', CSV) SELECT 1", "CREATE TABLE x (a Int8) ENGINE = Log",
-    "CREATE TABLE x ENGINE = File(CSV, '{new}') AS SELECT 1", "CREATE DATABASE x", "CREATE FUNCTION f AS x -> x",
-    "CREATE DICTIONARY d (a UInt8) PRIMARY KEY a SOURCE(HTTP(URL '{url}' FORMAT CSV)) LAYOUT(FLAT()) LIFETIME(1)",
-    "CREATE NAMED COLLECTION c AS a = 1", "CREATE TEMPORARY TABLE x (a Int8)", "DROP TABLE written", "TRUNCATE TABLE written",
-    "ALTER TABLE written DELETE WHERE 1", "ALTER TABLE written ADD COLUMN x Int8", "DELETE FROM written WHERE 1",
-    "UPDATE written SET n = 1 WHERE 1", "RENAME TABLE written TO x", "DETACH TABLE written", "ATTACH TABLE x",
-    "EXCHANGE TABLES written AND epochs", "OPTIMIZE TABLE written FINAL", "KILL QUERY WHERE 1", "KILL MUTATION WHERE 1",
-    "SYSTEM STOP MERGES", "SYSTEM SHUTDOWN", "SET max_threads = 8", "SET readonly = 0", "USE system", "GRANT ALL ON *.* TO x",
-    "CHECK TABLE written", "BACKUP DATABASE sellerpulse TO File('{new}')", "RESTORE TABLE x FROM File('{file}')",
-    "UNDROP TABLE x", "EXECUTE AS default SELECT 1", "BEGIN TRANSACTION", "FROM written SELECT 1", "COPY written TO '{new}'",
-    # Hidden behind what reads.
-    "WITH 1 AS x INSERT INTO written SELECT x", "SELECT 1; DROP TABLE written", "SELECT 1;;DROP TABLE written",
-    "SELECT 1 -- \n; DROP TABLE written", "/* SELECT */ DROP TABLE written", "-- SELECT\nDROP TABLE written",
-    "SELECT 1 /* /* */ ; DROP TABLE written -- */", "SELECT 1 # x\n; DROP TABLE written", "SELECT 1 INTO OUTFILE '{new}'",
-    "SELECT 1 INTO/**/OUTFILE '{new}' FORMAT CSV", "SELECT 1 into\n outfile '{new}' truncate",
-    "SELECT 1 INTO OUTFILE '{new}' AND STDOUT", "SELECT ''''; INSERT INTO written SELECT 1", "(DROP TABLE written)",
-    "EXPLAIN INSERT INTO written SELECT 1", "EXPLAIN AST DROP TABLE written", "EXPLAIN SYNTAX INSERT INTO written VALUES (1)",
-    "EXPLAIN SELECT * FROM file('{file}', LineAsString)", "EXPLAIN ESTIMATE SELECT * FROM url('{url}', CSV, 'x String')",
-    "EXPLAIN TABLE OVERRIDE mysql('{host}', 'd', 't', 'u', 'p') COLUMNS (a Int8)",
-    # Functions that read tables of elsewhere.
-    "SELECT * FROM file('{file}', LineAsString)", "SELECT * FROM FILE('{file}')", "SELECT * FROM `file`('{file}', 'LineAsString')",
-    "SELECT * FROM \"file\" ('{file}')", "SELECT * FROM file/**/('{file}')", "SELECT * FROM file -- \n ('{file}')",
-    "SELECT * FROM url('{url}', LineAsString)", "SELECT * FROM urlCluster('c', '{url}', CSV)", "DESCRIBE TABLE url('{url}')",
-    "DESC file('{file}')", "SELECT * FROM s3('{url}/b/k', 'CSV')", "SELECT * FROM gcs('{url}/b/k')", "SELECT * FROM oss('{url}')",
-    "SELECT * FROM remote('{host}', system.one)", "SELECT * FROM remoteSecure('{host}', system.one)",
-    "SELECT * FROM cluster('default', system.processes)", "SELECT * FROM clusterAllReplicas('default', system.one)",
-    "SELECT * FROM mysql('{host}', 'd', 't', 'u', 'p')", "SELECT * FROM postgresql('{host}', 'd', 't', 'u', 'p')",
-    "SELECT * FROM mongodb('{host}', 'd', 't', 'u', 'p', 'a Int8')", "SELECT * FROM redis('{host}', 'k', 'k String')",
-    "SELECT * FROM sqlite('{file}', 't')", "SELECT * FROM jdbc('{url}', 't')", "SELECT * FROM odbc('DSN=x', 't')",
-    "SELECT * FROM hdfs('hdfs://{host}/x', CSV, 'a Int8')", "SELECT * FROM azureBlobStorage('{url}', 'c', 'b')",
-    "SELECT * FROM deltaLake('{url}')", "SELECT * FROM iceberg('{url}')", "SELECT * FROM icebergLocal('{file}')",
-    "SELECT * FROM hudi('{url}')", "SELECT * FROM executable('id', CSV, 'a String')", "SELECT * FROM input('a String')",
-    "SELECT * FROM python(x)", "SELECT * FROM Python('x')", "SELECT * FROM merge('system', 'processes')",
-    "SELECT * FROM merge(REGEXP('.*'), '.*')", "SELECT * FROM dictionary('d')", "SELECT * FROM loop(written)",
-    "SELECT * FROM filesystem('/etc')", "SELECT * FROM arrowstream('{host}')", "SELECT * FROM fuzzQuery('SELECT 1')",
-    "SELECT * FROM eval('SELECT 1')", "SELECT * FROM viewExplain('EXPLAIN', '', (SELECT 1))",
-    "SELECT * FROM mergeTreeIndex(currentDatabase(), written)", "SELECT * FROM generateRandom('a Int8')",
-    "SELECT * FROM view(SELECT * FROM file('{file}', LineAsString))", "SELECT 1 WHERE 1 IN (SELECT * FROM url('{url}', CSV))",
-    "WITH x AS (SELECT * FROM file('{file}', LineAsString)) SELECT * FROM x", "SELECT * FROM bigquery('{url}')",
-    "SELECT (SELECT * FROM file('{file}', LineAsString))", "SELECT 1 UNION ALL SELECT length(line) FROM file('{file}', LineAsString)",
-    # Functions that look elsewhere.
-    "SELECT file('{file}')", "SELECT FILE('{file}')", "SELECT `file`('{file}')", "SELECT arrayMap(file, ['{file}'])",
-    "SELECT arrayMap((file), ['{file}'])", "SELECT arrayMap(`file`, ['{file}'])", "SELECT arrayFilter(x -> file(x) != '', ['{file}'])",
-    "SELECT * APPLY(file) FROM (SELECT '{file}')", "SELECT * APPLY file FROM (SELECT '{file}')", "SELECT sleep(3)",
-    "SELECT sleepEachRow(1) FROM numbers(9)", "SELECT dictGet('d', 'a', 1)", "SELECT joinGet('default.x', 'a', 1)",
-    "SELECT hasColumnInTable('{host}', 'u', 'p', 'd', 't', 'c')", "SELECT aiGenerate('x')", "SELECT AIEmbed('x')", "SELECT chdb()",
-    "SELECT showCertificate()", "SELECT getServerSetting('listen_host')", "SELECT getMacro('x')", "SELECT serverUUID()",
-    "SELECT logTrace('x')", "SELECT addressToLine(1)", "SELECT zookeeperSessionUptime()", "SELECT getClientHTTPHeader('X')",
-    "SELECT filesystemAvailable()", "SELECT generateSerialID('x')", "SELECT catboostEvaluate('{file}', 1)",
-    # Tables that show more than the marketplace's.
-    "SELECT * FROM system.processes", "SELECT * FROM `system`.`processes`", "SELECT * FROM system/**/.processes",
-    "SELECT * FROM \"system\".\"query_log\"", "SELECT * FROM SYSTEM.users", "SELECT * FROM system.named_collections",
-    "SELECT * FROM system.dictionaries", "SELECT * FROM system.stack_trace", "SELECT * FROM system.server_settings",
-    "SELECT * FROM system.disks", "SELECT * FROM system.certificates", "SHOW PROCESSLIST", "SHOW GRANTS", "SHOW USERS",
-    "SHOW CREATE USER default", "SHOW NAMED COLLECTIONS", "SHOW CLUSTERS", "SHOW ACCESS", "DESCRIBE TABLE system.users",
-    "SELECT * FROM default.`{file}`", "SELECT * FROM `default`.`{file}`", "SELECT * FROM \"default\".\"{file}\"",
-    "SELECT * FROM 'default'.'{file}'", "SELECT * FROM default/**/.`{file}`", "SHOW TABLES FROM default", "SHOW TABLES IN `default`",
-    "SELECT * FROM `d\\x65fault`.`{file}`", "EXISTS default.`{file}`", "SELECT 1 IN default.`{file}`",
-    "SHOW CREATE TABLE default.`{file}`", "SELECT * FROM $a$default$a$.x", "SELECT * FROM ‘default’.x",
-    # Settings that lift the limits or write files.
-    "SELECT 1 SETTINGS max_threads = 8", "SELECT 1 SETTINGS max_execution_time = 0", "SELECT 1 SETTINGS readonly = 0",
-    "SELECT 1 SETTINGS join_use_nulls = 1, max_memory_usage = 0", "SELECT (SELECT 1 SETTINGS max_result_rows = 0)",
-    "SELECT 1 settings/**/max_threads=8", "SELECT 1 SETTINGS `max_threads` = 8", "SELECT 1 SETTINGS allow_ddl = 1",
-    "SELECT 1 SETTINGS output_format_schema = '{new}'", "SELECT 1 SETTINGS input_format_record_errors_file_path = '{new}'",
-    "SELECT 1 SETTINGS additional_table_filters = {{'one': 'file(''{file}'') != '''''}}", "SELECT 1 SETTINGS format_schema = '{file}'",
-    "SELECT 1 FORMAT Template SETTINGS format_template_resultset = '{file}'", "SELECT 1 SETTINGS profile = 'default'",
-    # No SQL.
-    "?? who are you", "\\l", "SELECT '", "SELECT \"", "SELECT `", "SELECT /*", "SELECT 1 \x00", "", ";", "SELECT \udcff\udcfe",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +182,7 @@ def test_a_request_lifts_no_limit(served: Served, fields: dict[str, str], code: 
     limits = "SELECT getSetting('max_threads'), getSetting('max_execution_time'), getSetting('max_memory_usage')"
     assert _code(served, limits, **fields) == code
     if code is None:
-        assert served.ask(limits, **fields)[2] == f"1\t2\t{256 << 20}\n".encode()
+        assert served.ask(limits, None, None, **fields)[2] == f"1\t2\t{256 << 20}\n".encode()
         assert served.ask(limits)[2] == f"1\t2\t{256 << 20}\n".encode()  # nor for who comes next
     assert _code(served, "SELECT * FROM {t:Identifier}.x", param_t="default") == DENIED
 
@@ -345,7 +249,7 @@ def test_a_hundred_analysts_at_their_worst_crash_nothing_and_write_nothing(
         own = random.Random(number)
         while time.monotonic() < until:
             query = own.choice((*HARMLESS, *ATTACKS)).format(**bait) if own.random() < 0.6 else _garbled(own)
-            status, headers, answer = served.ask(body=query.encode("utf-8", "surrogateescape"), **_noise(own))
+            status, headers, answer = served.ask("", query.encode("utf-8", "surrogateescape"), None, **_noise(own))
             code = headers["X-ClickHouse-Exception-Code"]
             assert (status == 200) == (code is None), (status, query)
             assert code is None or answer.startswith(b"Code: "), (query, answer)
@@ -374,12 +278,18 @@ def test_a_hundred_analysts_at_their_worst_crash_nothing_and_write_nothing(
 def _garbled(own: random.Random) -> str:
     """A statement that was cut, doubled, stuffed or made slow."""
     query = own.choice(HARMLESS)
-    return own.choice((
-        query[: own.randrange(len(query))], query + own.choice(HARMLESS), query.replace(" ", own.choice("\x00\x0b\n'\"`(;")),
+    forms = (
+        query[: own.randrange(len(query))],
+        query + own.choice(HARMLESS),
+        query.replace(" ", own.choice("\x00\x0b\n'\"`(;")),
+        "".join(own.choices(query, k=len(query))),
+        "".join(map(chr, own.choices(range(1, 256), k=200))),
+        "(" * own.randrange(2000) + query,
         "SELECT " + ",".join(["sipHash64(number)"] * own.randrange(1, 300)) + " FROM numbers(1e9)",
-        "SELECT count() FROM numbers(1e11)", "(" * own.randrange(2000) + query, "".join(own.choices(query, k=len(query))),
-        "".join(map(chr, own.choices(range(1, 256), k=200))), "SELECT '" + "x" * own.randrange(1 << 20) + "'",
-    ))  # fmt: skip
+        "SELECT count() FROM numbers(1e11)",
+        "SELECT '" + "x" * own.randrange(1 << 20) + "'",
+    )
+    return own.choice(forms)
 
 
 def _noise(own: random.Random) -> dict[str, str]:
@@ -403,24 +313,24 @@ def test_the_door_opens_again_when_it_breaks(served: Served) -> None:
 def test_a_password_is_asked_for_and_found_in_the_settings(folder: Path, tmp_path: Path) -> None:
     copied = tmp_path / "db"
     subprocess.run(["cp", "-r", str(folder), str(copied)], check=True)
-    with holding(copied, "geheim", "0.0.0.0") as guarded:  # noqa: S104  # with a password it may be
+    with holding(copied, PASSWORD, "0.0.0.0") as guarded:  # noqa: S104  # with a password it may be
         served = Served(guarded.process, guarded.url.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104
         assert served.ask("SELECT 1")[0] == 401
         assert served.ask("SELECT 1", None, {"X-ClickHouse-User": "analyst", "X-ClickHouse-Key": "x"})[0] == 403
-        assert served.ask("SELECT 1", None, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "geheim"})[0] == 403
-        with served.client(username="analyst", password="geheim") as client:
+        assert served.ask("SELECT 1", None, {"X-ClickHouse-User": "default", "X-ClickHouse-Key": PASSWORD})[0] == 403
+        with served.client(username="analyst", password=PASSWORD) as client:
             assert client.command("SELECT 1") == 1
         asked = ("sql", "SELECT 1 AS one", "--db", copied, "--format", "CSV")
         refused = run(tmp_path, *asked)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "wrong user or password" in refused.stderr
-        assert "geheim" not in refused.stderr
-        (tmp_path / "secret").write_text("geheim\n")
+        assert PASSWORD not in refused.stderr
+        (tmp_path / "secret").write_text(f"{PASSWORD}\n")
         assert succeed(tmp_path, *asked, CLICKHOUSE__HTTP__PASSWORD_FILE=str(tmp_path / "secret")) == "1\n"
         shown = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=False).stdout
         assert "-m sink.door" in shown
-        assert not [line for line in shown.splitlines() if "sink.door" in line and "geheim" in line]
-        assert "geheim" not in (copied / "sellerpulse.http").read_text()
+        assert not [line for line in shown.splitlines() if "sink.door" in line and PASSWORD in line]
+        assert PASSWORD not in (copied / "sellerpulse.http").read_text()
 
 
 def test_nobody_else_is_let_in_without_a_password(folder: Path, tmp_path: Path) -> None:
@@ -454,7 +364,8 @@ def test_a_worker_serves_what_it_writes_until_it_is_told_to_stop(kafka: Broker, 
     address = ("--kafka", kafka.bootstrap, "--db", tmp_path / "db")
     with Program(tmp_path, "worker", *address, KAFKA__GROUP="served") as worker:
         url = wait_until(lambda: served_at(tmp_path / "db"), 60, "analysts are served", worker)
-        served = Served(worker.process, url.rpartition("/")[0])  # type: ignore[arg-type]  # of bytes
+        assert url is not None
+        served = Served(worker.process, url.rpartition("/")[0])
         counted = "SELECT (SELECT count() FROM order_events) > 1000 AND (SELECT count() FROM seller_daily) > 1000"
         wait_until(lambda: served.ask(counted)[2] == b"1\n", 90, "rows", worker)
         assert sql(tmp_path / "db", "SELECT 1 AS one") == '{"one":1}\n'
