@@ -156,7 +156,7 @@ class Analysts:
     def _serve(self, slot: Connection, tag: str) -> None:
         """Answer what comes by this slot, one statement at a time, until the door ends."""
         settings = {**self._settings(), "log_comment": tag}
-        with slot, closing(Lane(self._folder, settings)) as lane, suppress(EOFError, OSError):
+        with slot, closing(Lane(self._folder, settings)) as lane, suppress(EOFError, OSError, RuntimeError):
             while True:
                 asked = decode_asked(slot.recv_bytes())
                 pipe = recv_handle(slot)
@@ -197,7 +197,7 @@ def _tag(number: int) -> str:
 
 def slots() -> int:
     """How many statements of analysts run at once: half of the processors are the writer's."""
-    return max(len(os.sched_getaffinity(0)) // 2, 1)
+    return max((os.cpu_count() or 1) // 2, 1)
 
 
 def _listen(desk: Desk) -> socket.socket:
