@@ -116,7 +116,7 @@ class Analysts:
         host, port = self._listening.getsockname()[:2]
         self._folder.note(_url(_REACHED.get(host, host), port))
         if self._desk.port is None and port != PORT:
-            log.warning("port %d is taken: analysts are served at %d instead", PORT, port)
+            log.info("port %d is taken: analysts are served at %d instead", PORT, port)
         return self
 
     @property
