@@ -38,6 +38,7 @@ from schemas.errors import ConfigurationError
 DATABASE = "sellerpulse"
 MARKER = "sellerpulse.db"
 LOCK = "sellerpulse.lock"
+NOTE = "sellerpulse.http"  # where the holder of the folder serves analysts, if it does
 
 # Every connection starts with these. `implicit_select` is chDB's own habit of answering a bare `1 + 1`;
 # `async_insert` is on by default in the engine, but our writers make the batches.
@@ -46,6 +47,10 @@ SESSION_SETTINGS = {
     "session_timezone": "UTC", "implicit_select": "0", "async_insert": "0",
     "min_free_disk_bytes_to_perform_insert": str(128 << 20),
 }  # fmt: skip
+
+
+class InUse(ConfigurationError):
+    """Another process holds the folder."""
 
 
 @dataclass
@@ -113,6 +118,16 @@ class Folder:
         client.close = close_and_let_go  # type: ignore[method-assign]  # its class is not public, to derive from
         return client
 
+    def note(self, url: str | None) -> None:
+        """Leave word beside the lock where analysts are served, for commands that find the folder held; None: no more.
+
+        Everybody may read it: it never holds a password.
+        """
+        if url is None:
+            (self.path / NOTE).unlink(missing_ok=True)
+        else:
+            (self.path / NOTE).write_text(url + "\n")
+
     def close(self) -> None:
         """Let go of the folder; again does nothing. Connections still open keep the engine up, unlocked."""
         if not self._closed:
@@ -127,6 +142,14 @@ class Folder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def served_at(path: str | Path) -> str | None:
+    """Where whoever holds the folder serves analysts from it, if it does."""
+    try:
+        return (Path(path) / NOTE).read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def open_embedded(path: str | Path) -> Client:
@@ -169,11 +192,12 @@ def _lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} ({_command_line()})\n".encode(), 0)
+        (path / NOTE).unlink(missing_ok=True)  # of a holder that was killed
         (path / MARKER).write_text("sellerpulse 1\n")
     except BlockingIOError as error:
         holder = os.pread(descriptor, 400, 0).decode(errors="replace").strip() or "another process"
         os.close(descriptor)
-        raise ConfigurationError(f"{path} is in use by {holder}") from error
+        raise InUse(f"{path} is in use by {holder}") from error
     except OSError:
         os.close(descriptor)
         raise

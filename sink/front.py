@@ -8,7 +8,6 @@ import json
 import logging
 import secrets
 import socket
-import socketserver
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from itertools import chain
 from typing import Any
 
 from sink.lanes import Answer, Lanes
-from sink.request import NotServed, authenticate, check_origin, is_true, terms
+from sink.request import Entry, NotServed, authenticate, check_origin, is_true, terms
 from sink.statement import Refused, parse
 from sink.wire import (
     Damaged,
@@ -31,16 +30,16 @@ from sink.wire import (
     url_fields,
 )
 
-IDLE_S = 600  # after which a silent connection is closed
-
 _log = logging.getLogger(__name__)
 
-# As ClickHouse maps them; all others are 500.
+# As ClickHouse maps them, save the last two; all others are 500.
 _STATUS = {
     **dict.fromkeys((6, 26, 27, 33, 36, 38, 41, 42, 53, 62, 72, 73, 117, 372, 456, 457, 1001), 400),
     **dict.fromkeys((46, 47, 50, 56, 60, 81, 115), 404),
     48: 501,
     159: 408,
+    202: 503,  # which clients take for "try again"
+    497: 403,
 }
 _CONTENT_TYPES = (
     ("JSONEachRow", "application/x-ndjson; charset=UTF-8"),
@@ -53,6 +52,11 @@ _CONTENT_TYPES = (
     ("Vertical", "text/plain; charset=UTF-8"),
 )
 _SMALL = 1024  # bytes that are not worth compressing
+_REFUSAL = b"Code: 202. DB::Exception: Too many connections. (TOO_MANY_SIMULTANEOUS_QUERIES)\n"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nX-ClickHouse-Exception-Code: 202\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
+)
 
 
 class Front(ThreadingHTTPServer):
@@ -60,25 +64,25 @@ class Front(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], lanes: Lanes, password: str | None, body_limit: int) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    def __init__(self, listening: socket.socket, lanes: Lanes, entry: Entry) -> None:
         self.lanes = lanes
-        self.password = password
-        self.body_limit = body_limit
+        self.entry = entry
         self._open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        """Bind without asking a name server for our own name, which may take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        address = listening.getsockname()[:2]
+        super().__init__(address, _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection, so that stopping can end it."""
+        if self.entry.connections is not None and len(self._open) >= self.entry.connections:
+            with suppress(OSError):
+                request.send(_FULL)
+            return super().shutdown_request(request)
         self._open.add(request)
-        super().process_request(request, client_address)
+        return super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """Forget the connection as it ends."""
@@ -104,9 +108,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "sellerpulse"
     sys_version = ""
-    timeout = IDLE_S
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Begin a connection, which may be silent for so long."""
+        super().setup()
+        self.connection.settimeout(self.server.entry.idle_s)
 
     def do_GET(self) -> None:
         """A query in the URL that only reads."""
@@ -123,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Let a client send its body only if it is not too large; if it is, it hears so at once."""
         with suppress(TooLarge, Damaged):
-            announced(self.headers, self.server.body_limit)
+            announced(self.headers, self.server.entry.body_limit)
             super().handle_expect_100()
             self.wfile.flush()
         return True
@@ -135,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as error:
             self._refuse(error)
         except TooLarge:
-            message = f"The body has more than {self.server.body_limit} bytes"
+            message = f"The body has more than {self.server.entry.body_limit} bytes"
             self._refuse(NotServed(413, 307, "TOO_MANY_BYTES", message))
         except Damaged as error:
             self._refuse(NotServed(400, 117, "INCORRECT_DATA", str(error)))
@@ -147,13 +155,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, *, read_only: bool) -> None:
         path, _, query = self.path.partition("?")
+        entry = self.server.entry
         check_origin(self.headers, str(self.server.server_name))
         if path in ("/ping", "/replicas_status"):
-            read_body(self.rfile, self.headers, self.server.body_limit)
+            read_body(self.rfile, self.headers, entry.body_limit)
             return self._send(200, b"Ok.\n")
         fields = url_fields(query)
-        authenticate(self.headers, fields, self.server.password)
-        body = read_body(self.rfile, self.headers, self.server.body_limit)
+        authenticate(self.headers, fields, entry)
+        body = read_body(self.rfile, self.headers, entry.body_limit)
         if path != "/":
             raise NotServed(404, 404, "NOT_FOUND", "There is no handle for this path; ask / or /ping")
         kind = self.headers.get("Content-Type", "")
@@ -166,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
         statement = parse(fields.get("query", "").encode("utf-8", "surrogateescape"), body)
         statement.check(read_only=read_only)
         asked = terms(self.headers, fields)
+        if entry.gate is not None:
+            statement, asked = entry.gate.admit(statement, asked)
         with self.server.lanes.borrow(asked) as lane:
             started = time.perf_counter()
             self._answer(lane.run(statement, asked), fields, started)

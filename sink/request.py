@@ -9,8 +9,10 @@ import hmac
 import ipaddress
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from email.message import Message
 
+from sink.gate import Gate
 from sink.statement import Refused, Session, Terms
 
 USER = "default"
@@ -27,6 +29,18 @@ _TRANSPORT = frozenset(
 )
 _SESSION_S = 60
 _SESSION_MAX_S = 3600
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Who may come in, and what they may send; with a `gate` they are analysts, who only read."""
+
+    user: str = USER
+    password: str | None = field(default=None, repr=False)  # None: whoever can connect, by whatever name
+    body_limit: int = 512 << 20  # bytes
+    idle_s: float = 600  # after which a silent connection is closed
+    connections: int | None = None  # at most
+    gate: Gate | None = None
 
 
 class NotServed(Refused):
@@ -50,15 +64,15 @@ def check_origin(headers: Message, bound_to: str) -> None:
         raise NotServed(403, 497, "ACCESS_DENIED", "Not for web pages of another origin")
 
 
-def authenticate(headers: Message, fields: Mapping[str, str], wanted: str | None) -> None:
+def authenticate(headers: Message, fields: Mapping[str, str], entry: Entry) -> None:
     """Refuse a request without the wanted password, if one is; compares in constant time."""
-    if wanted is None:
+    if (wanted := entry.password) is None:
         return
     user, password = _credentials(headers, fields)
-    right_user = hmac.compare_digest(_bytes(user), USER.encode())
+    right_user = hmac.compare_digest(_bytes(user), entry.user.encode())
     right_password = hmac.compare_digest(_bytes(password or ""), wanted.encode())
     if password is None:
-        raise NotServed(401, 194, "REQUIRED_PASSWORD", f"{USER}: Authentication failed: no password given")
+        raise NotServed(401, 194, "REQUIRED_PASSWORD", f"{entry.user}: Authentication failed: no password given")
     if not (right_user and right_password):
         message = f"{user}: Authentication failed: password is incorrect, or there is no such user"
         raise NotServed(403, 516, "AUTHENTICATION_FAILED", message)

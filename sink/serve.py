@@ -10,8 +10,10 @@ neither users nor rights, and its `file()` reads what the process can read.
 import argparse
 import os
 import signal
+import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -21,10 +23,12 @@ from clickhouse_connect.driver.client import Client
 from schemas.errors import ConfigurationError
 from sink.embedded import Folder
 from sink.front import Front
+from sink.lane import Lane, stop_statements
 from sink.lanes import Lanes
-from sink.request import is_loopback
+from sink.request import Entry, is_loopback
 
 BODY_LIMIT = 512 << 20
+BACKLOG = 128
 GRACE_S = 1.0  # for running statements when the server stops, and once more after they were told to stop
 PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"  # noqa: S105  # a name
 
@@ -61,14 +65,12 @@ class Server:
         """Open the folder and the port; returns when requests are answered."""
         self._asked_to_stop.clear()
         folder = Folder(self._path)
-        lanes = Lanes(folder)
+        lanes = Lanes(partial(Lane, folder))
         try:
-            front = Front(self._address, lanes, self._password, self._body_limit)
-        except (OSError, OverflowError) as error:
+            front = Front(listen(*self._address), lanes, Entry(password=self._password, body_limit=self._body_limit))
+        except ConfigurationError:
             folder.close()
-            host, port = self._address
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigurationError(f"port {port} of {host} cannot be served: {reason}") from error
+            raise
         self._running = front, lanes, folder
         threading.Thread(target=front.serve_forever, args=(0.1,), name="clickhouse-http", daemon=True).start()
 
@@ -94,7 +96,7 @@ class Server:
         front.server_close()
         front.hang_up()
         if not (ended := lanes.drain(GRACE_S)):
-            lanes.kill()
+            stop_statements(folder)
             ended = lanes.drain(GRACE_S)
         lanes.close()
         folder.close()
@@ -131,6 +133,18 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigurationError."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
+        )
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else error  # create_server's own words name the address again
+        raise ConfigurationError(f"port {port} of {host} cannot be served: {reason}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

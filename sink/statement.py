@@ -26,6 +26,7 @@ _NOTHING = re.compile(rb"(?:\s|;|--[^\n]*+|/\*.*?\*/)*+\Z", re.DOTALL)
 _GOES_ON = re.compile(rb"\s*(?:FORMAT|VALUES|SELECT|WITH|SETTINGS)\b", re.IGNORECASE)
 _FORMAT_NAME = re.compile(rb"\s+(\w+)[ \t\f]*\r?\n?")
 _ASKED_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*(?:\bSETTINGS\b[^'\"`]*)?;?\s*\Z", re.IGNORECASE)
+_TAIL = 4096  # bytes at the end of a statement, where a FORMAT is looked for
 _BEFORE_A_NAME = (b"INTO", b"TABLE", b"FUNCTION", b".")
 _ERROR = re.compile(r"(?:std::exception\. )?Code: (\d+)")
 
@@ -81,6 +82,14 @@ class Statement:
             message = "Cannot execute query in readonly mode: GET only reads, use POST"
             raise Refused.by_us(164, "READONLY", message)
 
+    def into(self, file: str) -> bytes:
+        """The statement with its result going to a file of the server's."""
+        sql = self.sql.rstrip(b"; \t\r\n")
+        start = max(len(sql) - _TAIL, 0)
+        found = _ASKED_FORMAT.search(sql[start:])
+        at = start + found.start() if found else len(sql)
+        return b"%b INTO OUTFILE %b TRUNCATE %b" % (sql[:at], quoted(file).encode(), sql[at:])
+
 
 @dataclass(frozen=True)
 class Session:
@@ -109,7 +118,7 @@ def parse(query: bytes, body: bytes) -> Statement:
     verb = found[1].upper() if found else b""
     if verb != b"INSERT":
         sql = query + b"\n" + body if query and body else query or body
-        asked = _ASKED_FORMAT.search(sql[-4096:])
+        asked = _ASKED_FORMAT.search(sql[-_TAIL:])
         return Statement(sql, verb, asked[1].decode() if asked else None)
     if not query:
         return _parse_insert(body)

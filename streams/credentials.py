@@ -17,6 +17,7 @@ from streams.sections import Access, ClickHouse, Kafka
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
 
+    from sink.analysts import Desk
     from sink.connect import Login
     from sink.store import Store
 
@@ -28,6 +29,41 @@ def open_store(clickhouse: ClickHouse, *, create: bool = True) -> "Store":
     from sink.connect import connect
 
     return connect(clickhouse.url, create=create, login=login_of(clickhouse))
+
+
+def open_to_read(clickhouse: ClickHouse) -> "Store":
+    """The same for a command that only queries: of a folder that is held, by way of its holder if that serves analysts.
+
+    Blocks and raises as `sink.connect.connect`.
+    """
+    from sink.connect import Login, connect
+    from sink.embedded import InUse, served_at
+
+    try:
+        return open_store(clickhouse, create=False)
+    except InUse:
+        if (url := served_at(Path(clickhouse.url).expanduser())) is None:
+            raise
+    return connect(url, create=False, login=Login("analyst", _analysts_password(clickhouse)))
+
+
+def desk_of(clickhouse: ClickHouse) -> "Desk | None":
+    """Where analysts are served from a folder, and within which limits; None: not, or by a server.
+
+    Raises ConfigurationError.
+    """
+    from sink.analysts import Desk, Limits
+    from sink.connect import is_server
+
+    http = clickhouse.http
+    if is_server(clickhouse.url) or not http.enabled:
+        return None
+    limits = Limits(http.max_execution_s, http.max_result_rows, http.max_memory_mb)
+    return Desk(http.host, http.port, _analysts_password(clickhouse), limits)
+
+
+def _analysts_password(clickhouse: ClickHouse) -> str | None:
+    return _secret(clickhouse.http.password, clickhouse.http.password_file, "clickhouse.http.password_file")
 
 
 def login_of(clickhouse: ClickHouse) -> "Login":

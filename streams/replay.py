@@ -11,13 +11,13 @@ from schemas.errors import ConfigurationError, SellerpulseError
 from schemas.events import MS_A_DAY, TOPICS
 from schemas.rows import Mark, Standard
 from sink.connect import is_server
-from sink.process import DatabaseProcess
+from sink.process import Addresses, DatabaseProcess
 from sink.store import Store
 from streams.agents import dead_letter_topics, now_ms
 from streams.broker import PARTITIONS, EmbeddedBroker, Progress, Window
 from streams.connectors.files import Source
 from streams.core.metrics import iso
-from streams.credentials import open_store
+from streams.credentials import desk_of, open_store
 from streams.feeder import Fed, Feeder
 from streams.run import WorkerProcesses
 from streams.sections import ClickHouse, Kafka
@@ -53,8 +53,8 @@ class Replayed(NamedTuple):
 class Replay:
     """A pipeline over files, open: an embedded broker with workers on it, and the store that they write to."""
 
-    def __init__(self, settings: Settings, store: Store, pipe: "Pipe", url: str) -> None:
-        self.store, self.url = store, url
+    def __init__(self, settings: Settings, store: Store, pipe: "Pipe", at: Addresses) -> None:
+        self.store, self.url, self.analysts = store, at.url, at.analysts
         self._settings, self._pipe = settings, pipe
 
     def run(self, sources: Sequence[Source], *, as_of: int | None = None, watch: Watch) -> Replayed:
@@ -75,13 +75,19 @@ class Replay:
 
 
 @contextmanager
-def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterator[Replay]:
-    """A `Replay` for the block. An embedded database is served to all its processes, on loopback at `port`."""
+def replaying(settings: Settings, *, workers: int = 1, port: int = 0, analysts: bool = False) -> Iterator[Replay]:
+    """A `Replay` for the block. An embedded database is served to all its processes, on loopback at `port`.
+
+    With `analysts` it is also served to them, as the settings say.
+    """
     with ExitStack() as stack:
         processes = stack.enter_context(WorkerProcesses(workers))  # first, for what they load meanwhile
         clickhouse = settings.clickhouse
+        at = Addresses(clickhouse.url, None)
         if not is_server(clickhouse.url):
-            clickhouse = ClickHouse(url=stack.enter_context(DatabaseProcess(clickhouse.url, port)))
+            desk = desk_of(clickhouse) if analysts else None
+            at = stack.enter_context(DatabaseProcess(clickhouse.url, port, desk))
+            clickhouse = ClickHouse(url=at.url)
         store = open_store(clickhouse)
         stack.callback(store.close)
         broker = EmbeddedBroker(DATA_TOPICS)
@@ -91,7 +97,7 @@ def replaying(settings: Settings, *, workers: int = 1, port: int = 0) -> Iterato
         stack.callback(processes.stop)  # before what they work on is gone
         pipe = Pipe(kafka, processes)
         stack.callback(pipe.close)
-        yield Replay(settings, store, pipe, clickhouse.url)
+        yield Replay(settings, store, pipe, at)
 
 
 class Pipe:

@@ -149,11 +149,37 @@ class Kafka(Access):
         return self
 
 
+class Http(Section):
+    """ClickHouse's HTTP interface for analysts, by whoever holds an embedded database. No port: 8123, or the next free.
+
+    The limits are those of one statement. Without a password whoever is on this machine may read.
+    """
+
+    enabled: bool = True
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    password: Secret | None = None
+    password_file: Text | None = None
+    max_execution_s: Count = 30
+    max_result_rows: Count = 1_000_000
+    max_memory_mb: Annotated[int, Field(ge=64)] = 1024
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.password and self.password_file:
+            raise ValueError("password and password_file are both given")
+        return self
+
+
 class ClickHouse(Access):
-    """The database: a folder, which needs none of the rest, or http[s]://[user[:password]@]host:port/database."""
+    """The database: a folder, which needs none of the rest but `http`, or http[s]://[user[:password]@]host:port/database.
+
+    A server has an HTTP interface of its own.
+    """
 
     url: DatabaseAddress = Field(default="sellerpulse-db", repr=False)
     user: Text | None = None
+    http: Http = Http()
 
     @model_validator(mode="after")
     def _fits_its_address(self) -> Self:

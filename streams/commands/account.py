@@ -42,10 +42,10 @@ def open_account(
     from streams.accounts import restore
     from streams.core.metrics import iso
     from streams.core.stories import MS_A_DAY
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
     from streams.rebuild import as_of_day
 
-    store = open_store(settings.clickhouse, create=False)
+    store = open_to_read(settings.clickhouse)
     try:
         last = as_of_day(store)
         key = seller, marketplace

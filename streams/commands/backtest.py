@@ -55,7 +55,7 @@ def command(settings: "Settings", since: str, tried: Path | None, by: str, outpu
       sellerpulse alerts backtest --since 2025-01-01 --png weeks.png --db ./pulse
     """
     from streams.backtest import Span
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
     from streams.rebuild import as_of_day
     from streams.settings import load_settings
 
@@ -63,7 +63,7 @@ def command(settings: "Settings", since: str, tried: Path | None, by: str, outpu
     first = _day(since)
     if png is not None:
         check_that_it_can()
-    store = open_store(settings.clickhouse, create=False)
+    store = open_to_read(settings.clickhouse)
     try:
         span = Span(first, as_of_day(store))
         if span.last < first:

@@ -265,9 +265,9 @@ def _send(settings: "Settings", said: Mapping[str, Any]) -> None:
 @contextmanager
 def _opened(settings: "Settings") -> "Iterator[Store]":
     """The store, to read from."""
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
 
-    store = open_store(settings.clickhouse, create=False)
+    store = open_to_read(settings.clickhouse)
     try:
         yield store
     finally:

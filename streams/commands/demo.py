@@ -4,8 +4,11 @@ Place in the flow: a replay of a simulated marketplace year, or of your files, a
 """
 
 import shutil
+import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +45,18 @@ WHERE day = toDate32('{day}') ORDER BY rule, seller_id
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
 @click.option("--follow", is_flag=True, help=f"Go on with {FOLLOWED_DAYS} more simulated days, one at a time.")
 @click.option("--pause", type=click.FloatRange(0), default=2.0, help="Seconds between followed days.")
+@click.option(
+    "--stay/--no-stay", default=None, show_default="as a person watches",
+    help="Go on serving analysts at the end, until Ctrl-C or SIGTERM.",
+)  # fmt: skip
 @configured("db")
-def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: float) -> int:
+def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: float, stay: bool | None) -> int:
     """See it work: a marketplace year through a broker, a Faust worker and ClickHouse, all started by this program.
 
     Without files, a year of about 200 sellers and 300,000 events is simulated, with trouble in some accounts; what
     the rules find is shown at the end. The database is the folder ./sellerpulse-demo, made anew each time, unless
-    --db says where.
+    --db says where. As long as the demo runs, ClickHouse's HTTP interface to it is at http://127.0.0.1:8123,
+    or the next port that is free, for whoever reads.
 
     \b
     Examples:
@@ -66,7 +74,8 @@ def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: 
     days = [find_sources(files, ReportOptions())] if files else _simulated(FOLLOWED_DAYS if follow else 0)
     what = "Your files" if files else f"A simulated marketplace year: {SELLERS} sellers, {EVENTS:,} events"
     settings = _placed(settings)
-    with replaying(settings) as replay:
+    stay = sys.stdout.isatty() if stay is None else stay
+    with replaying(settings, analysts=True) as replay:
         click.echo(f"{what} -> Kafka -> a Faust worker -> ClickHouse, all on this machine")
         with watching() as watch:
             replayed = replay.run(days[0], watch=watch)
@@ -76,7 +85,9 @@ def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: 
         _show_worst(replay.store)
         if follow:
             _follow(replay, days[1:], pause)
-    _say_what_next(settings.clickhouse.url)
+        _say_what_next(settings.clickhouse.url)
+        if stay and replay.analysts:
+            _stay(replay.analysts)
     return 1 if replayed.fed.damaged else 0
 
 
@@ -90,7 +101,8 @@ def _placed(settings: "Settings") -> "Settings":
     if (FOLDER / MARKER).is_file():
         Folder(FOLDER).close()  # in use by another demo: its error says so
         shutil.rmtree(FOLDER)
-    return settings.model_copy(update={"clickhouse": type(settings.clickhouse)(url=str(FOLDER))})
+    its_own = type(settings.clickhouse)(url=str(FOLDER), http=settings.clickhouse.http)
+    return settings.model_copy(update={"clickhouse": its_own})
 
 
 def _simulated(followed: int) -> "list[list[Source]]":
@@ -166,3 +178,16 @@ What to try next:
   {program} sql "SELECT name, comment FROM system.columns WHERE table = 'seller_daily'" --db {db}
   {program} demo --follow"""  # noqa: S608  # printed, not run
     )
+
+
+def _stay(url: str) -> None:
+    address = url.rpartition("/")[0]
+    click.echo(f"""
+Analysts are served, by ClickHouse's HTTP interface, until Ctrl-C:
+  curl '{address}/?query=SELECT+count()+FROM+order_events'
+  clickhouse_connect.get_client(host="127.0.0.1", port={address.rpartition(":")[2]})""")
+    told = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    with suppress(KeyboardInterrupt):
+        told.wait()
+    signal.signal(signal.SIGTERM, before)

@@ -37,12 +37,12 @@ def command(settings: "Settings", seller: str, marketplace: str, day: str | None
     from schemas.events import MS_A_DAY
     from streams.agents import now_ms
     from streams.core.digest import as_json, text
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
     from streams.digest import digests_of
     from streams.rebuild import as_of_day
     from streams.replay import parse_day
 
-    store = open_store(settings.clickhouse, create=False)
+    store = open_to_read(settings.clickhouse)
     try:
         last = as_of_day(store)
         try:

@@ -39,7 +39,7 @@ def ack(settings: "Settings", alert_ids: tuple[str, ...], by: str, comment: str)
       sellerpulse alerts ack 3f2a9c... --by ana --db http://localhost:8123/sellerpulse
       sellerpulse alerts ack 3f2a9c... 77b01d... --by ana --comment "courier on strike, refunds are out"
     """
-    store = opened(settings, NEEDED)
+    store = opened(settings, NEEDED, to_write=True)
     try:
         known = {alert.alert_id: alert for alert in store.alerts() if alert.alert_id in alert_ids and not alert.gone}
         for alert_id in alert_ids:
@@ -91,7 +91,7 @@ def add(settings: "Settings", matchers: tuple[str, ...], until: int, comment: st
         globs[_GLOBS[name]] = glob
     if until <= time.time() * 1000:
         raise click.BadParameter("--until is over already")
-    store = opened(settings, NEEDED)
+    store = opened(settings, NEEDED, to_write=True)
     from sink.notices import MATCHES
 
     made = Silence(secrets.token_hex(4), **globs, until=until, by=by, comment=comment)
@@ -136,7 +136,7 @@ def expire(settings: "Settings", silence_id: str) -> None:
     Examples:
       sellerpulse alerts silence expire 5d41402a --db ./pulse
     """
-    store = opened(settings, NEEDED)
+    store = opened(settings, NEEDED, to_write=True)
     try:
         standing = [each for each in store.silences() if each.silence_id == silence_id]
         if not standing:

@@ -67,10 +67,10 @@ def command(settings: "Settings", query: str, output: str | None) -> None:
     Formats: PrettyCompact, Vertical, JSONEachRow, JSON, CSVWithNames, TSV, TSVWithNames, Markdown, Parquet, Arrow
     and all others of ClickHouse's.
     """
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
 
     text = sys.stdin.read() if query == "-" else query
-    store = open_store(settings.clickhouse, create=False)
+    store = open_to_read(settings.clickhouse)
     try:
         show(store.client, text, output)
     finally:
@@ -105,11 +105,11 @@ def show(client: "Client", query: str, output: str | None = None, parameters: di
         sys.stdout.buffer.flush()
 
 
-def opened(settings: "Settings", table: str) -> "Store":
-    """The store, to read from, which has this table of a later version. Raises SellerpulseError."""
-    from streams.credentials import open_store
+def opened(settings: "Settings", table: str, *, to_write: bool = False) -> "Store":
+    """The store, to read from or `to_write`, which has this table of a later version. Raises SellerpulseError."""
+    from streams.credentials import open_store, open_to_read
 
-    store = open_store(settings.clickhouse, create=False)
+    store = open_store(settings.clickhouse, create=False) if to_write else open_to_read(settings.clickhouse)
     if not count(store.client, _IS_THERE, {"table": table}):
         store.close()
         raise SellerpulseError("the database is of an earlier version: a worker brings it up to date when it starts")

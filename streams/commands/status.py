@@ -98,11 +98,11 @@ def ask_kafka(kafka: "Kafka", report: Report) -> None:
 
 def ask_database(settings: "Settings", report: Report) -> None:
     """The as-of day, accounts and events."""
-    from streams.credentials import open_store
+    from streams.credentials import open_to_read
 
     report.database = {"address": without_passwords(settings.clickhouse.url)}
     try:
-        store = open_store(settings.clickhouse, create=False)
+        store = open_to_read(settings.clickhouse)
         try:
             as_of = store.as_of()
             report.database["as_of"] = None if as_of is None else (EPOCH + timedelta(days=as_of)).date()

@@ -3,6 +3,8 @@
 Place in the flow: starts it and waits for the end.
 """
 
+import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +15,9 @@ from streams.refusals import LIMIT
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -26,6 +31,8 @@ def command(settings: "Settings", dlq_limit: float) -> int:
 
     Start as many as there are partitions to share; a worker that ends or dies is taken over by the others within 15
     seconds, and nothing is lost or counted twice. Workers on one embedded folder need it served: see `clickhouse`.
+    One worker alone on a folder serves it to analysts, who only read, at http://127.0.0.1:8123 or the next port that
+    is free ([clickhouse.http] in the settings says where, by which password, or not at all).
     A password in --db shows in `ps`; SELLERPULSE_CLICKHOUSE__PASSWORD, or password_file in the settings, does not.
 
     A worker that refuses more than --dlq-limit of a topic's last 10,000 records, and at least 100 of them, exits 1
@@ -39,7 +46,8 @@ def command(settings: "Settings", dlq_limit: float) -> int:
       sellerpulse worker --db ./pulse --log-format json
       sellerpulse worker --dlq-limit 1
     """
-    from streams.credentials import open_store
+    from sink.analysts import Analysts
+    from streams.credentials import desk_of, open_store
     from streams.run import run_worker
     from streams.topics import Cluster, wanted
 
@@ -47,8 +55,12 @@ def command(settings: "Settings", dlq_limit: float) -> int:
     if absent := [topic.name for topic in wanted(settings.kafka) if topic.name not in present]:
         raise SellerpulseError(f"Kafka has no topic {', '.join(absent)}: run `sellerpulse topics create`")
     open_store(settings.clickhouse).close()  # a wrong address is one line here, and a retry later
+    desk = desk_of(settings.clickhouse)
     try:
-        run_worker(settings, dlq_limit=dlq_limit)
+        with Analysts(settings.clickhouse.url, desk) if desk else nullcontext() as analysts:
+            if analysts:
+                log.info("analysts are served at %s", analysts.url)
+            run_worker(settings, dlq_limit=dlq_limit)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import clickhouse_connect
@@ -31,7 +32,7 @@ client.close()
 class Served:
     """A server process and where it answers."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[Any]
     url: str
 
     @property

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import clickhouse_connect
 import pytest
 
-from tests.integration.program import run, sql, succeed
+from sink.embedded import served_at
+from tests.integration.program import Program, run, sql, succeed, wait_until
 
 SELLERS, EVENTS = 5, 2_000
 
@@ -38,3 +40,18 @@ def test_a_demo_of_a_file_follows_another_demo_in_the_same_folder(folder: Path) 
         assert wanted in said
     counted = "SELECT count() AS n FROM (SELECT seller_id FROM seller_current GROUP BY seller_id)"
     assert sql(folder / "sellerpulse-demo", counted) == f'{{"n":{SELLERS}}}\n'  # nothing of the first demo is left
+
+
+def test_a_demo_that_stays_shows_clickhouse_connect_what_sql_shows(folder: Path) -> None:
+    asked = "SELECT * FROM seller_daily ORDER BY seller_id, marketplace_id, day"
+    with Program(folder, "demo", "mine.jsonl.gz", "--stay") as demo:
+        wait_until(lambda: "until Ctrl-C" in demo.log(), 120, "the demo's end", demo)
+        url = served_at(folder / "sellerpulse-demo")
+        assert url is not None
+        assert f"{url.rpartition('/')[0]}/?query=" in demo.log()
+        port = int(url.rpartition("/")[0].rpartition(":")[2])
+        with clickhouse_connect.get_client(host="127.0.0.1", port=port, username="analyst") as client:
+            found = client.raw_query(asked, fmt="JSONEachRow").decode()
+        assert found == sql(folder / "sellerpulse-demo", asked)
+        assert found.count("\n") > SELLERS * 100
+        assert demo.stop(30) == 0

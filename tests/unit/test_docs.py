@@ -43,9 +43,15 @@ def test_readme_shows_every_setting() -> None:
     settings = Settings()
     keys = [
         key
-        for section in (settings.kafka, settings.kafka.registry, settings.clickhouse, settings.metrics)
+        for section in (
+            settings.kafka,
+            settings.kafka.registry,
+            settings.clickhouse,
+            settings.clickhouse.http,
+            settings.metrics,
+        )
         for key in type(section).model_fields
-        if key not in ("marketplaces", "registry")
+        if key not in ("marketplaces", "registry", "http")
     ]
     keys += [
         key
