@@ -32,6 +32,7 @@ from streams.pipeline import Pipeline
 from streams.port import Call, Sink, patiently
 from streams.refusals import Refusals
 from streams.rewrite import AlertStore
+from streams.tally import Tally
 from streams.transport import App, Consumer
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ REVOKE_S = 8.0  # for a last flush, within the session time-out
 TELL_S = 5.0  # for messages under way to receivers
 TURN_S = 0.2  # how often the clock is looked at
 CHECK_S = 60.0  # how often some rows are held against their events
+ASK_S = 5.0  # how often the store is asked whether it is there
 
 
 class Store(Sink, AlertStore, DigestStore, Protocol):
@@ -83,7 +85,7 @@ class Worker:
     `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
     have: the wall clock's for a live one. `judge` evaluates the alert rules; `standard` tells the settings apart;
     `hot_bytes` is what accounts may take of memory, `dlq_limit` the share of records that may be refused; every
-    `check_s` some rows are held against their events.
+    `check_s` some rows are held against their events. `tally` is what it counts of itself.
     """
 
     def __init__(
@@ -99,10 +101,11 @@ class Worker:
         hot_bytes: int,
         dlq_limit: float,
         check_s: float,
+        tally: Tally,
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
         self.open_sink, self.as_of, self.judge, self.standard = open_sink, as_of, judge, standard
-        self.hot_bytes, self.check_s = hot_bytes, check_s
+        self.hot_bytes, self.check_s, self.tally = hot_bytes, check_s, tally
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
         self._thread = ThreadPoolExecutor(1, "sink")
@@ -158,7 +161,7 @@ class Worker:
             standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, refusals=self._refusals, thread=self._thread,
             computing=(cast("Store", self._store_computing), self._computing), clock=now_ms,
             waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
-            tell=self.judge.tell, judge=self._judge,
+            tell=self.judge.tell, judge=self._judge, tally=self.tally,
         )  # fmt: skip
         await self.judge.begin(pipeline)
         self._assigned.set()
@@ -188,11 +191,14 @@ class Worker:
         sampler = Sampler(store, self.terms_of, self.standard, pipeline.tenure.epoch, call)
         clocks = self.judge.clocks(pipeline, store, call)
         self._start(self.judge.digest(pipeline, store, call))
-        check_due = time.monotonic() + self.check_s
+        check_due, ask_due = time.monotonic() + self.check_s, 0.0
         while not pipeline.over:
             day = await self._in_thread(self.as_of, self.sink)
             if day is not None:
                 await pipeline.turn(day)
+            if time.monotonic() >= ask_due:  # or nobody would know that it is gone while no record comes
+                await self._in_thread(pipeline.sink.as_of)
+                ask_due = time.monotonic() + ASK_S
             if clocks is not None:
                 await clocks.look(now_ms(), is_behind=pipeline.is_behind())
             if time.monotonic() >= check_due:
@@ -233,7 +239,7 @@ class Worker:
     # --- tasks -------------------------------------------------------------------------------------------
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
-        return await patiently(self._thread, lambda: not self.app.should_stop, call, *args)
+        return await patiently(self._thread, lambda: not self.app.should_stop, call, *args, waits=self.tally.waits)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._or_crash(work))

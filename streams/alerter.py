@@ -20,6 +20,7 @@ from streams.intake import Outgoing
 from streams.outbox import Outbox
 from streams.pipeline import Pipeline
 from streams.port import Call
+from streams.tally import Tally
 
 TOPIC = "alerts"
 NEWS_MS = 48 * 3_600_000  # what happened to a case before that is no news
@@ -53,10 +54,15 @@ class Alerter:
     """
 
     def __init__(
-        self, rules: Iterable[Rule], other_rules: Iterable[OtherRule], outbox: Outbox, schedule: Schedule | None
+        self,
+        rules: Iterable[Rule],
+        other_rules: Iterable[OtherRule],
+        outbox: Outbox,
+        schedule: Schedule | None,
+        tally: Tally | None = None,
     ) -> None:
         self._rules, self._other_rules, self._outbox = tuple(rules), tuple(other_rules), outbox
-        self._schedule = schedule
+        self._schedule, self._tally = schedule, tally or Tally()
         self._book: tuple[Pipeline, AlertBook] | None = None
         self._clocks: Clocks | None = None  # of this tenure
 
@@ -125,6 +131,7 @@ class Alerter:
         reach("alerts_sent")
         await call(store.add_alerts, alerts, changes)
         reach("alerts_stored")
+        self._tally.alerts.update((alert.state, alert.severity) for alert in alerts)
         self._outbox.wake()
 
     def _book_of(self, pipeline: Pipeline) -> AlertBook:

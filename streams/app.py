@@ -7,7 +7,7 @@ import logging
 import math
 import tempfile
 from functools import partial
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import faust
 
@@ -24,6 +24,7 @@ from streams.credentials import (
     slack_address,
 )
 from streams.digest import Schedule
+from streams.health import Health
 from streams.outbox import Outbox
 from streams.receivers import (
     AlertmanagerReceiver,
@@ -36,9 +37,14 @@ from streams.receivers import (
 )
 from streams.refusals import LIMIT
 from streams.rewrite import Historian
+from streams.sections import Web
 from streams.settings import Settings, load_settings
+from streams.tally import Tally
+from streams.telemetry import Telemetry
 from streams.topics import DEAD_LETTER_BYTES
-from streams.transport import App, NoTables
+from streams.transport import App, Consumer, NoTables
+from streams.web.probes import probes
+from streams.web.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +83,13 @@ def create_app(
     app.share = share
     rules, other_rules = settings.alerts.rules, settings.alerts.other_rules
     open_sink = partial(open_store, settings.clickhouse)
+    tally = Tally()
     worker = Worker(
         app, Codec(registry=registry(settings)), settings.metrics.terms_of,
         open_sink=open_sink,
         as_of=today if live else lambda store: store.as_of(),
         judge=(
-            Alerter(rules, other_rules, Outbox(receivers(settings), open_sink), schedule(settings))
+            Alerter(rules, other_rules, Outbox(receivers(settings), open_sink, tally), schedule(settings), tally)
             if live
             else Historian(rules, other_rules)
         ),
@@ -90,9 +97,24 @@ def create_app(
         hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
         dlq_limit=dlq_limit,
         check_s=CHECK_S if live else math.inf,
+        tally=tally,
     )  # fmt: skip
     _connect(app, worker)
+    if live and settings.web.enabled:
+        _serve(app, worker, settings.web)
     return app
+
+
+def _serve(app: App, worker: Worker, said: Web) -> None:
+    """What a live worker shows over HTTP."""
+
+    def consumer() -> Consumer | None:
+        return cast("Consumer | None", app._consumer)  # noqa: SLF001  # `consumer` would make one
+
+    health = Health(worker.tally, lambda: worker.pipeline, consumer)
+    telemetry = Telemetry(worker.tally, health, lambda: worker.pipeline, consumer)
+    routes = probes(telemetry.text, health.stuck, health.unready)
+    app.beside = (health, Server(routes, host=said.host, port=said.port))
 
 
 def _connect(app: faust.App, worker: Worker) -> None:

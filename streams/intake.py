@@ -40,8 +40,9 @@ class Pending:
     rejected: list[Rejected] = field(default_factory=list)
     misplaced: Counter[Partition] = field(default_factory=Counter)
     offsets: dict[Partition, int] = field(default_factory=dict)
-    refused: int = 0
+    refused: Counter[tuple[Topic, str]] = field(default_factory=Counter)  # by topic and reason
     bytes: int = 0  # of the records' values
+    came: float = 0.0  # when the first record did, by the event loop's clock
 
     def __len__(self) -> int:
         return sum(map(len, self.events.values())) + len(self.outgoing) + len(self.rejected)
@@ -80,7 +81,7 @@ class Intake:
                 events.append(found)
             elif isinstance(found, Refusal):
                 pending.outgoing.append(dead_letter(topic, partition, record, found.reason, now_ms))
-                pending.refused += 1
+                pending.refused[topic, found.reason] += 1
             elif self._is_ours(topic, partition, record, pending):
                 events.append(self._masked(topic, found))
 

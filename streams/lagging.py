@@ -56,6 +56,7 @@ class Lagging:
         self._tenure, self._standard = tenure, standard
         self._queue: Iterator[AccountId] = iter(())  # in the order in which they are computed
         self._sizes: dict[AccountId, tuple[int, int]] = {}  # of stored accounts: events, first day
+        self.rows = 0  # computed so far
         self._computed: set[AccountId] = set()  # with rows, but not yet marked
 
     def __len__(self) -> int:
@@ -139,7 +140,9 @@ class Lagging:
                 await self._call(self._sink.add_gone, key, days, self._tenure.version(of.events))
         versions = {key: self._tenure.version(of.events) for key, of in stored.items() if of.first_day <= as_of}
         if versions:
-            await self._compute({key: self._first(key, marks.get(key)) for key in versions}, as_of)
+            firsts = {key: self._first(key, marks.get(key)) for key in versions}
+            await self._compute(firsts, as_of)
+            self.rows += sum(as_of + 1 - max(first, stored[key].first_day) for key, first in firsts.items())
         return versions
 
     def _first(self, key: AccountId, mark: Mark | None) -> int:

@@ -33,6 +33,7 @@ from streams.failpoints import reach
 from streams.marks import Tenure
 from streams.port import patiently
 from streams.receivers import Change, Message, Receiver, Untold, about
+from streams.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +88,13 @@ class _Lane:
 class Outbox:
     """Tells receivers of the changes of a tenure's partitions, from `begin` to `end`; all on one event loop.
 
-    `open_store` connects to the store, in the outbox's own thread.
+    `open_store` connects to the store, in the outbox's own thread. What came of telling is counted in `tally`.
     """
 
-    def __init__(self, receivers: Sequence[Receiver], open_store: Callable[[], OutboxStore]) -> None:
-        self._receivers, self._open_store = receivers, open_store
+    def __init__(
+        self, receivers: Sequence[Receiver], open_store: Callable[[], OutboxStore], tally: Tally | None = None
+    ) -> None:
+        self._receivers, self._open_store, self._tally = receivers, open_store, tally or Tally()
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._store: OutboxStore | None = None
         self._lanes: list[_Lane] = []
@@ -259,6 +262,7 @@ class Outbox:
             attempts = 1 if before is None else before.attempts + 1
             failed = await self._failure(lane, message, message.id, attempts)
             fields = UNTRIED | outcome_of(failed, attempts)
+            self._tally.told[name, fields["outcome"]] += 1
             await self._call(store.notify, [Notification(name, *account, message.id, day, "posted", 0, **fields)])
             return failed is None or not failed.may_pass
 
@@ -268,7 +272,8 @@ class Outbox:
         notes, lane.notes = lane.notes, []
         if notes:
             await self._call(store.notify, notes)
+            self._tally.told.update((note.receiver, note.outcome) for note in notes)
         lane.noted = time.monotonic()
 
     async def _call(self, call: Callable[..., T], *args: Any) -> T:
-        return await patiently(self._thread, lambda: not self._closed, call, *args)
+        return await patiently(self._thread, lambda: not self._closed, call, *args, waits=self._tally.waits)

@@ -36,6 +36,7 @@ from streams.intake import Intake, Outgoing, Partition, Pending, rejected
 from streams.marks import Tenure
 from streams.port import Connection, Sink, patiently
 from streams.refusals import Refusals
+from streams.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,10 @@ class Pipeline:
     """Flushes of one tenure. All but the sink's calls runs on the event loop; those run on `thread`, and the statements
     that compute rows on `computing`, by a sink of their own.
 
-    `refusals` outlives the tenure; `clock` gives epoch ms; `waiting` tells how many records have yet to be fetched;
-    `send` returns when Kafka has the records; `commit` is told what is durable; `tell` hears of changes of cases before
-    they are written, `judge` of accounts whose rows were. When the tenure is over the pipeline is dropped with all its
-    state; a write still under way then does no harm, because rows of a later epoch outrank it.
+    `refusals` and `tally` outlive the tenure; `clock` gives epoch ms; `waiting` tells how many records have yet to be
+    fetched; `send` returns when Kafka has the records; `commit` is told what is durable; `tell` hears of changes of cases
+    before they are written, `judge` of accounts whose rows were. When the tenure is over the pipeline is dropped with all
+    its state; a write still under way then does no harm, because rows of a later epoch outrank it.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Pipeline:
         commit: Callable[[dict[Partition, int]], Awaitable[None]],
         tell: "Callable[[Pipeline, Sequence[CaseChange]], Awaitable[None]]",
         judge: "Callable[[Pipeline, Written], Awaitable[None]]",
+        tally: Tally | None = None,
     ) -> None:
         self.sink, self.tenure, self.clock, self.waiting = sink, tenure, clock, waiting
         self.send, self.commit = send, commit
@@ -92,15 +94,18 @@ class Pipeline:
         self.counts: Counter[str] = self.rows.counts
         self.seconds: dict[str, float] = self.rows.seconds  # by stage; calls of the sink overlap with decoding
         self.over = False
+        self.differing = 0  # rows that checks found wrong
         self._thread, self._refusals = thread, refusals
+        self._tally = tally or Tally()
         self._intake = Intake(codec, tenure.partitions, tenure.owned)
-        self._pending = Pending()
+        self._pending, self._storing = Pending(), Pending()  # what waits for a flush, and what is in one
         self._flushing = asyncio.Lock()
         self._looked = asyncio.Event()  # at what others left behind
         self._work, self._full = asyncio.Event(), asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._time = asyncio.get_running_loop().time
+        self.moved = self._time()  # when anything went on last
         self._came = 0.0  # when the first record came of those that wait
         self._rows_due = self._time() + ROWS_EVERY_S
         self._settling_due = 0.0
@@ -158,6 +163,9 @@ class Pipeline:
             self._took(topic, partition, records)
 
     def _took(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+        self.moved = self._time()
+        if not self._pending.offsets:
+            self._pending.came = self.moved
         self._pending.offsets[topic, partition] = records[-1].offset + 1
         if not self._work.is_set():
             self._came = self._time()
@@ -191,12 +199,14 @@ class Pipeline:
         """Make durable what waits, and write rows if nothing else does or it is their turn."""
         await self._looked.wait()
         async with self._flushing:
+            started = self._time()
             work, self._pending = self._pending, Pending()
+            self._storing = work
             self._work.clear()
             self._full.clear()
             self._room.set()
-            await self._store(work)
-            self.counts["refused"] += work.refused
+            fresh = await self._store(work)
+            self.counts["refused"] += work.refused.total()
             if work.outgoing:
                 await self.send(work.outgoing)
             if work.rejected:
@@ -207,20 +217,43 @@ class Pipeline:
                 reach("before_commit")
                 await self.commit(work.offsets)
                 reach("after_commit")
+                self._tell(work, fresh)
+            self._storing = Pending()
             if self._rows_lag():
                 await self._follow(is_idle=idle, is_near=idle or len(work) < NEAR_EVENTS)
+            self.moved = self._time()
+            if work.offsets:
+                self._tally.flushed(self.moved - started)
 
-    async def _store(self, work: Pending) -> None:
+    def _tell(self, work: Pending, fresh: dict[Topic, int]) -> None:
+        """Count what became of records that are durable now."""
+        records = self._tally.records
+        for topic, events in work.events.items():
+            records[topic, "stored"] += fresh.get(topic, 0)
+            records[topic, "duplicate"] += len(events) - fresh.get(topic, 0)
+        for (topic, reason), count in work.refused.items():
+            records[topic, "refused"] += count
+            self._tally.refuse(topic, reason, count)
+        for outgoing in work.outgoing:
+            if outgoing.partition is not None:  # else a dead letter
+                records[outgoing.topic, "forwarded"] += 1
+
+    async def _store(self, work: Pending) -> dict[Topic, int]:
+        """Of each topic, how many events were new as far as is known here."""
         days = _first_days(work)
         if not days:
-            return
+            return {}
         if self.waiting() + len(work) >= NEAR_EVENTS:
             past = self.clock() // MS_A_DAY - FRESH_DAYS
             self.rows.backfilled.update(key for key, day in days.items() if day < past)
-        if self.rows.hot.budget == 0 or self.waiting() + len(work) > FAR_EVENTS:
-            await self.rows.cool(self.rows.hot)
+        hot, hits = self.rows.hot, 0
+        if hot.budget == 0 or self.waiting() + len(work) > FAR_EVENTS:
+            await self.rows.cool(hot)
         else:
+            hits = sum(map(hot.__contains__, days))
             await self.rows.heat(days)
+        warm = sum(map(hot.__contains__, days))
+        self._tally.accounts.update(hit=hits, loaded=max(warm - hits, 0), cold=len(days) - max(warm, hits))
         fresh = {topic: self._into_stories(topic, events) for topic, events in work.events.items()}
         for key in days.keys() - self.rows.changed:
             if (account := self.rows.hot.get(key)) is not None:
@@ -233,6 +266,7 @@ class Pipeline:
                 await self.call(self.sink.add_events, topic, [(found.payload, found.digest) for found in events])
                 self.counts["stored"] += len(events)
                 reach("events_stored")
+        return {topic: len(events) for topic, events in fresh.items()}
 
     def _into_stories(self, topic: Topic, events: list[Checked]) -> list[Checked]:
         """Hot accounts take their events; what there is to store: those that are new to them, and all of cold ones."""
@@ -263,6 +297,7 @@ class Pipeline:
         started = self._time()
         if not is_near and started < self._rows_due:
             return
+        rows, computed = self.counts["rows"], self.rows.lagging.rows
         if self.rows.changed:
             await self.rows.restate()
         if is_idle or not is_near or started >= self._settling_due:
@@ -270,6 +305,7 @@ class Pipeline:
             await self.rows.settle(parts, goes_on=lambda: not is_near or (is_idle and not self._work.is_set()))
             self._settling_due = 2 * self._time() - started
         self._rows_due = self._time() + max(ROWS_EVERY_S, (ROWS_SHARE - 1) * (self._time() - started))
+        self._tally.rows.update(memory=self.counts["rows"] - rows, statement=self.rows.lagging.rows - computed)
 
     async def mend(self) -> None:
         """Find the accounts whose rows others left behind. Before any flush; the rows follow."""
@@ -297,6 +333,12 @@ class Pipeline:
         await self._looked.wait()
         if not self.is_behind():
             await sampler.check(self.rows.at_rest(), self.clock())
+            self.differing = sampler.so_far.differing
+
+    def oldest_s(self) -> float | None:
+        """How long ago the oldest record came that is not durable yet; None if there is none."""
+        work = self._storing if self._storing.offsets else self._pending
+        return self._time() - work.came if work.offsets else None
 
     # --- the sink's thread -------------------------------------------------------------------------------
 
@@ -307,8 +349,9 @@ class Pipeline:
     async def _call_on(self, thread: Executor, call: Callable[..., T], *args: Any) -> T:
         started = perf_counter()
         try:
-            return await patiently(thread, lambda: not self.over, call, *args)
+            return await patiently(thread, lambda: not self.over, call, *args, waits=self._tally.waits)
         finally:
+            self.moved = self._time()
             self.seconds[getattr(call, "func", call).__name__] += perf_counter() - started
 
 

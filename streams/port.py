@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from schemas.rows import (
 )
 from streams.core.metrics import Array, Terms
 from streams.intake import Partition
+from streams.tally import Wait
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +32,30 @@ RETRY_S = (0.2, 10.0)  # first and longest pause before an unavailable sink is t
 T = TypeVar("T")
 
 
-async def patiently(thread: Executor, wanted: Callable[[], bool], call: Callable[..., T], *args: Any) -> T:
+async def patiently(
+    thread: Executor,
+    wanted: Callable[[], bool],
+    call: Callable[..., T],
+    *args: Any,
+    waits: MutableMapping[object, Wait] | None = None,
+) -> T:
     """Run a blocking call of the sink; one that is unavailable is tried until it is not, which holds all else back.
 
-    Raises CancelledError when the answer is no longer `wanted`.
+    Meanwhile it is among the `waits`. Raises CancelledError when the answer is no longer `wanted`.
     """
     pause, longest = RETRY_S
-    while wanted():
-        try:
-            return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
-        except Unavailable as failed:
-            log.warning("%s; trying again in %.1f s", failed, pause)
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-            pause = min(2 * pause, longest)
+    loop, this, waits = asyncio.get_running_loop(), object(), {} if waits is None else waits
+    try:
+        while wanted():
+            try:
+                return await loop.run_in_executor(thread, call, *args)
+            except Unavailable as failed:
+                log.warning("%s; trying again in %.1f s", failed, pause)
+                waits[this] = Wait(waits[this].since if this in waits else loop.time(), str(failed))
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+                pause = min(2 * pause, longest)
+    finally:
+        waits.pop(this, None)
     raise asyncio.CancelledError
 
 

@@ -42,6 +42,7 @@ Score = Annotated[float, Field(ge=0, le=10)]
 Reward = Annotated[int, Field(ge=0, le=1_000_000)]
 Penalty = Annotated[int, Field(ge=-1_000_000, le=0)]
 Money = Annotated[float, Field(ge=0, le=1_000_000)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=300)]
 
 
@@ -251,6 +252,14 @@ class Cases(Section):
         """Of a case with these root causes: the greatest."""
         limits = cast("dict[str, float]", self.refund_limits)
         return max((limits.get(cause, self.refund_limit) for cause in causes), default=self.refund_limit)
+
+
+class Web(Section):
+    """Where a worker shows its metrics, its health and the page: to this machine, unless another address is said."""
+
+    enabled: bool = True
+    host: Text = "127.0.0.1"
+    port: Port = 8080  # 0: a free one
 
 
 class Digest(Section):

@@ -8,23 +8,38 @@ Registered as the Faust transport `sellerpulse` (entry point group `faust.transp
 import asyncio
 import logging
 import signal
+import time
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import faust
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
+from faust.exceptions import ConsumerNotStarted
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage
 from mode.utils.types.trees import NodeT
 
 from schemas.errors import SellerpulseError
+from schemas.events import TOPICS
 
 # A fetch under way does not see a partition whose buffer drained since it began, and a broker is asked by one fetch
 # at a time: short ones see it soon. (Faust's 1.5 s held a partition up that long, most of all on the embedded broker.)
 FETCH_S = 0.1
+
+
+class Beside(Protocol):
+    """Runs beside the flow."""
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """End."""
 
 
 class App(faust.App):
@@ -33,9 +48,27 @@ class App(faust.App):
     That is for workers that come and go together: a group waits for seconds for members that may yet join.
     """
 
+    class BootStrategy(faust.app.BootStrategy):
+        """Faust's own web server shows what it likes to whoever asks, and `faust worker` starts it whatever we set."""
+
+        enable_web = False
+
     share: tuple[int, int] | None = None
     ended: SellerpulseError | None = None
+    beside: "Sequence[Beside]" = ()  # started before all else and stopped after it
     logger = logging.getLogger("faust.app")  # else it would speak in our name
+
+    async def on_first_start(self) -> None:
+        """Call when starting."""
+        await super().on_first_start()
+        for one in self.beside:
+            await one.start()
+
+    async def on_shutdown(self) -> None:
+        """Call when everything else has stopped."""
+        await super().on_shutdown()
+        for one in self.beside:
+            await one.stop()
 
     async def end(self, reason: SellerpulseError) -> None:
         """Stop in good order, as when told to, but fail: for a reason that is no fault of the program."""
@@ -89,6 +122,18 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
         await client.force_metadata_update()
         return max(len(client.cluster.partitions_for_topic(topic) or ()) for topic in topics)
 
+    async def answers(self) -> bool:
+        """Whether any broker does. Beside the group's own notion of the cluster, whose change it acts upon."""
+        client = self._ensure_consumer()._client  # noqa: SLF001  # as above
+        answered: bool = await client._metadata_update(ClusterMetadata(), TOPICS[:1])  # noqa: SLF001
+        return answered
+
+    def next_offset(self, tp: TP) -> int | None:
+        """The offset from which a partition is read next, if that is known."""
+        assignment = self._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001  # the public one waits
+        state = assignment.state_value(tp)
+        return state.position if state is not None and state.has_valid_position else None
+
 
 class Consumer(aiokafka.Consumer):
     """The aiokafka driver's consumer, with a batch for a message and our own offsets to commit.
@@ -101,7 +146,9 @@ class Consumer(aiokafka.Consumer):
         super().__init__(*args, **kwargs)
         self.durable: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
+        self._begun: dict[TP, int] = {}  # the first offset that was fetched
         self._fetched: dict[TP, int] = {}
+        self.asked = time.monotonic()  # when records were last asked for
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -117,6 +164,7 @@ class Consumer(aiokafka.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per partition with records: its value the list of them, its offset the last one's."""
+        self.asked = time.monotonic()
         records, active = await self._wait_next_records(min(timeout, FETCH_S))
         generation = self.app.consumer_generation_id
         if self.should_stop:
@@ -129,6 +177,7 @@ class Consumer(aiokafka.Consumer):
                 return
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                self._begun.setdefault(tp, batch[0].offset)
                 self._fetched[tp] = batch[-1].offset + 1
                 yield tp, self._to_batch(tp, batch, generation)
 
@@ -154,6 +203,29 @@ class Consumer(aiokafka.Consumer):
     def waiting(self) -> int:
         """How many records have yet to be fetched, of partitions that some were fetched of."""
         return sum(max(self.highwater(tp) - offset, 0) for tp, offset in self._fetched.items())
+
+    def lag(self) -> dict[TP, int]:
+        """How many records of each of our partitions are not durable, as far as the broker has told where it ends."""
+        lag = {}
+        with suppress(ConsumerNotStarted, AssertionError, AttributeError):  # in the middle of a rebalance
+            for tp in self.assignment():
+                end, done = cast("int | None", self.highwater(tp)), self.durable.get(tp, self._begun.get(tp))
+                if done is None:
+                    done = cast("ConsumerThread", self._thread).next_offset(tp)
+                if end is not None and done is not None:
+                    lag[tp] = max(end - done, 0)
+        return lag
+
+    async def answers(self, within_s: float) -> bool:
+        """Whether Kafka does, within so much time."""
+        thread = cast("ConsumerThread", self._thread)
+        try:
+            asked = asyncio.run_coroutine_threadsafe(thread.answers(), thread.thread_loop)
+            return await asyncio.wait_for(asyncio.wrap_future(asked), within_s)
+        except ConsumerNotStarted:
+            return True  # nobody has asked it for anything yet
+        except (TimeoutError, KafkaError, OSError):
+            return False
 
     # --- what is committed -------------------------------------------------------------------------------
 
@@ -187,6 +259,7 @@ class Consumer(aiokafka.Consumer):
         await super().on_partitions_revoked(revoked)
         self.durable.clear()
         self._committed.clear()
+        self._begun.clear()
         self._fetched.clear()
 
     def verify_event_path(self, now: float, tp: TP) -> None:

@@ -62,8 +62,9 @@ _CODEC = Codec()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """No settings but these, named as in KAFKA__GROUP; and a host whose zone is not the data's."""
+    """No settings but these, named as in KAFKA__GROUP, no port of workers, and a host whose zone is not the data's."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SELLERPULSE_")}
+    settings = {"WEB__ENABLED": "false"} | dict(settings)
     return plain | {"TZ": "America/New_York"} | {f"SELLERPULSE_{name}": value for name, value in settings.items()}
 
 
