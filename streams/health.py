@@ -63,7 +63,7 @@ class Health:
         """Why the worker does not do its work now, one line each."""
         reasons = self.stuck()
         if self._pipeline() is None:
-            reasons.append("no partitions are assigned yet")
+            reasons.append("no partitions are assigned")
         for wait in self.lost().values():
             reason = " ".join(without_passwords(wait.reason).split())[:REASON_CHARS]
             reasons.append(f"{reason} (for {self._clock() - wait.since:.0f} s)")

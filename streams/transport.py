@@ -125,6 +125,8 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
     async def answers(self) -> bool:
         """Whether any broker does. Beside the group's own notion of the cluster, whose change it acts upon."""
         client = self._ensure_consumer()._client  # noqa: SLF001  # as above
+        if not client.cluster.brokers():
+            return True  # it was not asked for anything yet
         answered: bool = await client._metadata_update(ClusterMetadata(), TOPICS[:1])  # noqa: SLF001
         return answered
 
@@ -217,13 +219,15 @@ class Consumer(aiokafka.Consumer):
         return lag
 
     async def answers(self, within_s: float) -> bool:
-        """Whether Kafka does, within so much time."""
+        """Whether Kafka does, within so much time. What cannot ask says nothing against it."""
         thread = cast("ConsumerThread", self._thread)
+        if not thread.thread_loop.is_running():
+            return True
+        asked = asyncio.run_coroutine_threadsafe(thread.answers(), thread.thread_loop)
         try:
-            asked = asyncio.run_coroutine_threadsafe(thread.answers(), thread.thread_loop)
             return await asyncio.wait_for(asyncio.wrap_future(asked), within_s)
         except ConsumerNotStarted:
-            return True  # nobody has asked it for anything yet
+            return True
         except (TimeoutError, KafkaError, OSError):
             return False
 

@@ -31,6 +31,7 @@ from streams.outbox import Outbox
 from streams.pipeline import Pipeline
 from streams.refusals import NO_LIMIT, Refusals
 from streams.rewrite import Historian
+from streams.tally import Tally
 from tests.memory import MemoryStore
 
 DEAD_LETTERS = tuple(f"{topic}.dlq" for topic in (*TOPICS, UNKNOWN_TOPIC))
@@ -176,7 +177,7 @@ class Worker:
             world.store, world.codec, lambda _: world.terms, tenure=tenure, standard=world.standard,
             as_of=world.store.as_of(), hot_bytes=world.hot_bytes, refusals=world.refusals, thread=self.thread,
             computing=(world.store, self.computing), clock=lambda: world.now_ms, waiting=lambda: world.waiting,
-            send=self._send, commit=self._commit, tell=self._tell, judge=self._judge,
+            send=self._send, commit=self._commit, tell=self._tell, judge=self._judge, tally=world.tally,
         )  # fmt: skip
         outbox = Outbox((), lambda: cast("Any", world.store))  # nobody is told, so nobody asks
         is_live = world.rules and world.is_live
@@ -303,7 +304,7 @@ class World:
         self.alerts: list[dict[str, Any]] = []  # what is on the topic
         self.log, self.store, self.codec = Log(partitions), MemoryStore(), codec
         self.hot_bytes, self.waiting = hot_bytes, 0  # what accounts may take of memory; records yet to be fetched
-        self.refusals = Refusals(dlq_limit)  # one process after the other
+        self.refusals, self.tally = Refusals(dlq_limit), Tally()  # one process after the other
         self.terms, self.now_ms = terms or Terms(), now_ms
         self.generation = 0
         self.workers: list[Worker] = []
