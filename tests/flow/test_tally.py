@@ -65,7 +65,7 @@ def test_a_record_of_which_a_flush_comes_to_nothing_is_counted_by_who_reads_it_a
 
 def test_accounts_are_loaded_once_and_hit_from_then_on() -> None:
     async def drama() -> None:
-        world, worker = await begun()
+        world, _ = await begun()
         for event_id in "abc":
             world.produce(order(event_id))
             await world.drain(DAY)
