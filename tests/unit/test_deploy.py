@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
-EXACT_TAG = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
+EXACT_TAG = re.compile(r"[\w./-]+:v?\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY$")
 REQUIRED = re.compile(r"\$\{\w+:\?[^}]+\}")
 

@@ -8,10 +8,14 @@ import pytest
 from streams.commands.cli import COMMANDS
 from streams.core.metrics import METRICS, Metric
 from streams.core.rules import DEFAULT_RULES
+from streams.health import Health
 from streams.receivertables import Alertmanager, Email, Slack, Webhook
 from streams.ruletables import RuleTable
 from streams.sections import Access
 from streams.settings import Settings
+from streams.tally import Tally
+from streams.telemetry import Telemetry
+from tests.unit.test_telemetry import PIPELINE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,6 +53,7 @@ def test_readme_shows_every_setting() -> None:
             settings.clickhouse,
             settings.clickhouse.http,
             settings.metrics,
+            settings.web,
         )
         for key in type(section).model_fields
         if key not in ("marketplaces", "registry", "http")
@@ -94,3 +99,14 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), (document.name, link)
+
+
+def test_the_metrics_and_alerts_of_a_worker_are_told() -> None:
+    document = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    told = Telemetry(Tally(), Health(Tally(), lambda: None, lambda: None), lambda: PIPELINE, lambda: None).text()
+    families = re.findall(r"^# HELP (sellerpulse_\w+)", told.decode(), re.MULTILINE)
+    rules = (ROOT / "deploy" / "prometheus" / "sellerpulse.rules.yml").read_text(encoding="utf-8")
+    alerts = re.findall(r"alert: (\w+)", rules)
+    assert len(families) > 10
+    assert len(alerts) > 5
+    assert not [name for name in (*families, *alerts) if f"`{name}`" not in document]

@@ -53,6 +53,15 @@ def test_an_alert_says_what_to_do_about_metrics_that_there_are(rule: dict[str, A
     assert {name.removesuffix("_bucket") for name in named} <= known
 
 
+def test_the_prometheus_of_the_compose_file_loads_the_same_rules() -> None:
+    compose = yaml.safe_load((FOLDER.parents[1] / "docker-compose.yml").read_text())
+    inside = yaml.safe_load(compose["configs"]["prometheus"]["content"])
+    example = yaml.safe_load((FOLDER / CONFIG).read_text())
+    assert inside["rule_files"] == example["rule_files"] == [RULES_FILE.name]
+    assert inside["scrape_configs"][0]["job_name"] == example["scrape_configs"][0]["job_name"]
+    assert compose["configs"]["rules"]["file"] == f"deploy/prometheus/{RULES_FILE.name}"
+
+
 def test_the_example_asks_where_a_worker_answers_by_default() -> None:
     (job,) = yaml.safe_load((FOLDER / CONFIG).read_text())["scrape_configs"]
     assert job["static_configs"][0]["targets"] == [f"{Web().host}:{Web().port}"]
