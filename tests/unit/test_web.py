@@ -109,4 +109,4 @@ def test_only_a_live_worker_serves_anything(live: bool, enabled: bool, served: b
 def test_faust_shows_nothing_whatever_its_own_command_says(asked: bool) -> None:
     app = create_app(Settings())
     app.conf.web_enabled = asked  # as `faust worker` does unless told --without-web
-    assert list(app.boot_strategy.web_server()) == []
+    assert list(app.boot_strategy.web_server()) == []  # type: ignore[attr-defined]  # not of its interface
