@@ -4,7 +4,7 @@ Its place in the flow: between a fetched batch and the stories. Pure but for wha
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -46,6 +46,17 @@ class Pending:
 
     def __len__(self) -> int:
         return sum(map(len, self.events.values())) + len(self.outgoing) + len(self.rejected)
+
+    def outcomes(self, stored: Mapping[Topic, int]) -> Counter[tuple[str, str]]:
+        """How many records of each topic became what, if so many of the events are stored."""
+        found: Counter[tuple[str, str]] = Counter()
+        for topic, events in self.events.items():
+            found[topic, "stored"] = stored.get(topic, 0)
+            found[topic, "duplicate"] = len(events) - stored.get(topic, 0)
+        for (topic, _), count in self.refused.items():
+            found[topic, "refused"] += count
+        found.update((sent.topic, "forwarded") for sent in self.outgoing if sent.partition is not None)
+        return found
 
 
 class Intake:

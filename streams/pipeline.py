@@ -58,9 +58,9 @@ class Pipeline:
     that compute rows on `computing`, by a sink of their own.
 
     `refusals` and `tally` outlive the tenure; `clock` gives epoch ms; `waiting` tells how many records have yet to be
-    fetched; `send` returns when Kafka has the records; `commit` is told what is durable; `tell` hears of changes of cases
-    before they are written, `judge` of accounts whose rows were. When the tenure is over the pipeline is dropped with all
-    its state; a write still under way then does no harm, because rows of a later epoch outrank it.
+    fetched; `send` returns when Kafka has the records; `commit` is told what is durable; `tell` hears of changes of
+    cases before they are written, `judge` of accounts whose rows were. When the tenure is over the pipeline is dropped
+    with all its state; a write still under way then does no harm, because rows of a later epoch outrank it.
     """
 
     def __init__(
@@ -217,26 +217,13 @@ class Pipeline:
                 reach("before_commit")
                 await self.commit(work.offsets)
                 reach("after_commit")
-                self._tell(work, fresh)
+                self._tally.add(work.outcomes(fresh), work.refused)
             self._storing = Pending()
             if self._rows_lag():
                 await self._follow(is_idle=idle, is_near=idle or len(work) < NEAR_EVENTS)
             self.moved = self._time()
             if work.offsets:
                 self._tally.flushed(self.moved - started)
-
-    def _tell(self, work: Pending, fresh: dict[Topic, int]) -> None:
-        """Count what became of records that are durable now."""
-        records = self._tally.records
-        for topic, events in work.events.items():
-            records[topic, "stored"] += fresh.get(topic, 0)
-            records[topic, "duplicate"] += len(events) - fresh.get(topic, 0)
-        for (topic, reason), count in work.refused.items():
-            records[topic, "refused"] += count
-            self._tally.refuse(topic, reason, count)
-        for outgoing in work.outgoing:
-            if outgoing.partition is not None:  # else a dead letter
-                records[outgoing.topic, "forwarded"] += 1
 
     async def _store(self, work: Pending) -> dict[Topic, int]:
         """Of each topic, how many events were new as far as is known here."""

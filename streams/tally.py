@@ -6,8 +6,11 @@ Place in the flow: beside it. The pipeline adds to it once a flush, not once an 
 import re
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from schemas.events import Topic
 
 FLUSH_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)  # upper ends, inclusive
 KINDS_MAX = 40  # of reasons; a producer must not make labels without end
@@ -44,11 +47,16 @@ class Tally:
         self.flushes[bisect_left(FLUSH_S, seconds)] += 1
         self.flush_s += seconds
 
-    def refuse(self, topic: str, reason: str, count: int) -> None:
-        """So many records of a topic were refused for a reason."""
-        kind = kind_of(reason)
+    def add(self, records: Mapping[tuple[str, str], int], refused: Mapping[tuple[Topic, str], int]) -> None:
+        """So many records are durable, by topic and outcome; the refused ones by topic and reason."""
+        self.records.update(records)
         known = {kind for _, kind in self.refused}
-        self.refused[topic, kind if kind in known or len(known) < KINDS_MAX else OTHER] += count
+        for (topic, reason), count in refused.items():
+            kind = kind_of(reason)
+            if kind not in known:
+                kind = kind if len(known) < KINDS_MAX else OTHER
+                known.add(kind)
+            self.refused[topic, kind] += count
 
 
 def kind_of(reason: str) -> str:

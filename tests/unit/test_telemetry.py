@@ -46,8 +46,7 @@ def samples(text: str) -> dict[str, float]:
 
 def test_metrics_are_what_was_counted_and_what_is_so() -> None:
     tally = Tally()
-    tally.records["orders", "stored"] = 5
-    tally.refuse("orders", "unknown kind: SHIPPD", 2)
+    tally.add({("orders", "stored"): 5}, {("orders", "unknown kind: SHIPPD"): 2})
     tally.alerts["firing", "critical"] += 1
     tally.told["webhook", "told"] += 1
     tally.waits["a call"] = Wait(0.0, "ClickHouse does not answer")
@@ -85,12 +84,11 @@ def test_a_worker_without_partitions_has_metrics_too() -> None:
 def test_producers_do_not_make_labels_without_end() -> None:
     tally = Tally()
     for n in range(500):
-        tally.refuse("orders", f"unknown schema fingerprint {n:016x}", 1)
-        tally.refuse("orders", f"unknown schema id {n}", 1)
-        tally.refuse("orders", f"unknown kind: {n}", 1)
+        reasons = f"unknown schema fingerprint {n:016x}", f"unknown schema id {n}", f"unknown kind: {n}"
+        tally.add({}, {("orders", reason): 1 for reason in reasons})
     assert set(tally.refused.values()) == {500}
     for n in range(500):
-        tally.refuse("orders", f"a reason {n}", 1)
+        tally.add({}, {("orders", f"a reason {n}"): 1})
     assert len(tally.refused) == KINDS_MAX + 1
     assert tally.refused.total() == 2000
     assert tally.refused["orders", OTHER] == 500 - (KINDS_MAX - 3)
