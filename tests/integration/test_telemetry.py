@@ -1,6 +1,7 @@
 """A live worker scraped while it works, and asked how it is while Kafka and ClickHouse come and go."""
 
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from schemas.events import account_key
 from tests.integration.broker import Broker
 from tests.integration.program import FAUST, Ground, Place, Program, Sent, wait_until
 from tests.integration.test_worker import full
-from tests.unit.sources import ORDER
+from tests.unit.sources import ORDER, RATING
 from tests.unit.test_telemetry import samples
 
 CODEC = Codec()
@@ -97,6 +98,15 @@ def test_events_by_outcome_are_what_was_sent_and_lag_falls_to_nothing(scraped: t
     (stored,) = place.ask("SELECT count() AS rows FROM seller_daily FINAL")
     wait_until(lambda: of(scrape(url), "rows_total") >= stored["rows"], 60, "rows", worker)
     assert found["sellerpulse_healthy"] == found["sellerpulse_ready"] == 1
+
+
+def test_alerts_are_counted_by_state_and_by_receiver(scraped: tuple[Place, Program, str]) -> None:
+    place, worker, url = scraped
+    event = full(RATING | {"seller_id": "S0", "event_time": time.time_ns() // 1_000_000 - 60_000, "rating": 1})
+    place.produce([("feedback", account_key(event), CODEC.encode("feedback", event), [])])
+    told = 'sellerpulse_notifications_total{outcome="told",receiver="log"}'
+    wait_until(lambda: scrape(url).get(told, 0) >= 1, 60, "an alert that is told", worker)
+    assert scrape(url)['sellerpulse_alert_changes_total{severity="warning",state="firing"}'] >= 1
 
 
 def test_lag_is_told_while_it_is_there(scraped: tuple[Place, Program, str], ground: Ground) -> None:
