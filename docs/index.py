@@ -11,7 +11,7 @@ _MARK = re.compile(r"^<!-- README: (.+) -->$", re.MULTILINE)
 
 def filled(markdown: str) -> str:
     """The page with README's sections, each in the place of `<!-- README: ITS HEADING -->`."""
-    return _MARK.sub(lambda mark: section(mark[1]), markdown)
+    return _MARK.sub(lambda mark: section(mark[1]).replace("](docs/", "]("), markdown)
 
 
 def section(heading: str) -> str:

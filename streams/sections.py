@@ -47,7 +47,10 @@ Seconds = Annotated[float, Field(gt=0, le=300)]
 
 
 class Section(BaseModel):
-    """A table of settings: frozen, and closed to keys that it does not know. Addresses are not in its repr."""
+    """A table of settings: frozen, and closed to keys that it does not know. Addresses are not in its repr.
+
+    The text below a field is what the documentation says of the key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
