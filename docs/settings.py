@@ -27,10 +27,11 @@ def filled(markdown: str) -> str:
 def sections(model: type[BaseModel], path: tuple[str, ...], schema: Schema, around: Mapping[str, str]) -> Iterator[str]:
     """A section and those within it, as Markdown; `schema` is the model's in JSON.
 
-    A key without words of its own means what it does in the section `around`. Raises Undocumented.
+    Of a section about one of many, such as a marketplace, a key without words means what it does in the section
+    `around`. Raises Undocumented.
     """
     models, meant = schema.get("$defs", {}), {**around, **words(model)}
-    rows, within = [], []
+    rows, within, missing = [], [], []
     for name, field in sorted(
         model.model_fields.items(), key=lambda each: each[0] not in vars(model)["__annotations__"]
     ):
@@ -38,19 +39,20 @@ def sections(model: type[BaseModel], path: tuple[str, ...], schema: Schema, arou
         if (inner := model_in(field.annotation)) is not None:
             within.append((inner, (*path, _step(key, field.annotation))))
         elif name not in meant:
-            where = f"{'.'.join(path)}.{key}"
-            raise Undocumented(
-                f'{where} has no words: write """...""" below the field {name} of {model.__module__}.{model.__name__}'
-            )
+            missing.append(f"{'.'.join(path)}.{key}")
         else:
             kind = kind_of(schema["properties"][key])
             rows.append((f"`{key}`", kind, _default(field), text(meant[name])))
+    if missing:
+        where = f"its field of {model.__module__}.{model.__name__}"
+        raise Undocumented(f'{", ".join(missing)} has no words: write """...""" below {where}')
     if path:
         yield f"## `{_title(path)}`\n\n{text(_about(model))}"
         if rows:
             yield table(("key", "type", "default", "meaning"), rows)
     for inner, there in within:
-        yield from sections(inner, there, {**models[inner.__name__], "$defs": models}, meant)
+        known = meant if there[-1].endswith(".NAME") else {}
+        yield from sections(inner, there, {**models[inner.__name__], "$defs": models}, known)
 
 
 def _title(path: tuple[str, ...]) -> str:
@@ -108,6 +110,8 @@ def kind_of(schema: Schema) -> str:
 
     >>> kind_of({"type": "integer", "minimum": 1, "maximum": 9})
     'whole number, 1 to 9'
+    >>> kind_of({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}]})
+    'list of whole number then text'
     """
     if "anyOf" in schema:
         return " or ".join(kind_of(each) for each in schema["anyOf"] if each.get("type") != "null")
@@ -117,14 +121,15 @@ def kind_of(schema: Schema) -> str:
         case "integer" | "number" as number:
             return ("whole number" if number == "integer" else "number") + _bounds(schema)
         case "array":
-            return f"list of {kind_of(schema['items'])}"
+            each = " then ".join(map(kind_of, schema["prefixItems"])) if "prefixItems" in schema else ""
+            return f"list of {each or kind_of(schema.get('items', {}))}"
         case "object":
-            return f"{{NAME: {kind_of(schema['additionalProperties'])}}}"
+            return f"{{NAME: {kind_of(schema.get('additionalProperties', {}))}}}"
         case "boolean":
             return "`true` or `false`"
         case "string":
             return "secret" if schema.get("writeOnly") else "text"
-    return "as said"
+    return "anything"
 
 
 def _bounds(schema: Schema) -> str:

@@ -12,7 +12,8 @@ from streams.core.metrics import METRIC_BY_NAME
 
 _CREATED = re.compile(r"^CREATE (?:OR REPLACE )?(?:TABLE|VIEW) (\w+)", re.MULTILINE)
 
-_TABLES = "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND name NOT LIKE '.inner%'"
+_TABLES = """SELECT name, comment, engine = 'View' FROM system.tables
+    WHERE database = currentDatabase() AND name NOT LIKE '.inner%'"""
 _COLUMNS = """SELECT table, name, type, comment FROM system.columns WHERE database = currentDatabase()
     ORDER BY table, position"""
 
@@ -30,13 +31,14 @@ class Table(NamedTuple):
 
     name: str
     comment: str
+    is_view: bool
     columns: tuple[Column, ...]
 
 
 def filled(markdown: str) -> str:
-    """The page with the tables for analysts, and beneath them the sink's own by name."""
+    """The page with the views, and the tables that README has for analysts; beneath them the sink's own by name."""
     public = section("Tables")
-    shown = [each for each in schema() if f"`{each.name}`" in public]
+    shown = [each for each in schema() if each.is_view or f"`{each.name}`" in public]
     own = [each for each in schema() if each not in shown]
     beneath = table(("table", "what"), ((f"`{each.name}`", text(each.comment)) for each in own))
     parts = [_told(each, shown[:i]) for i, each in enumerate(shown)]
@@ -73,20 +75,17 @@ def schema() -> tuple[Table, ...]:
     with TemporaryDirectory() as folder:
         store = connect(str(Path(folder) / "db"))
         try:
-            comments: dict[str, str] = dict(store.client.query(_TABLES).result_rows)  # type: ignore[arg-type]  # of two
+            tables = store.client.query(_TABLES).result_rows
             rows = store.client.query(_COLUMNS).result_rows
         finally:
             store.close()
-    columns: dict[str, list[Column]] = {name: [] for name in comments}
+    columns: dict[str, list[Column]] = {}
     for name, *column in rows:
-        if name in columns:
-            columns[name].append(Column(*column))
+        columns.setdefault(name, []).append(Column(*column))
     files = "\n".join(path.read_text("utf-8") for path in sorted(DDL.glob("*.sql")))
-    order = {name: i for i, name in enumerate(_CREATED.findall(files))}
-    found = [
-        Table(name, comments[name], tuple(columns[name]))
-        for name in sorted(comments, key=lambda name: order.get(name, -1))
-    ]
+    order = list(dict.fromkeys(_CREATED.findall(files)))
+    found = [Table(name, comment, bool(is_view), tuple(columns[name])) for name, comment, is_view in tables]
+    found.sort(key=lambda each: order.index(each.name) if each.name in order else -1)
     check(found)
     return tuple(found)
 

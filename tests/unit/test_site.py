@@ -109,7 +109,7 @@ def test_what_has_no_words_is_undocumented() -> None:
     with pytest.raises(Undocumented, match="works out old_rate, which is no metric"):
         metrics.check([], {"old_rate": metrics.Example(1, "b")})
     with pytest.raises(Undocumented, match=r"seller_daily.day has no COMMENT"):
-        tables.check([tables.Table("seller_daily", "Rows", (tables.Column("day", "Date", ""),))])
+        tables.check([tables.Table("seller_daily", "Rows", True, (tables.Column("day", "Date", ""),))])
     with pytest.raises(Undocumented, match=r"has no entry ### `new_rule`"):
         runbook.check(PAGES["runbook.md"], [*runbook.known(), "new_rule"])
     with pytest.raises(Undocumented, match="an entry negative_rate, which is no rule or alert"):
