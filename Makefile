@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-CODE := $(wildcard schemas sink streams tests bench)
+CODE := $(wildcard schemas sink streams tests bench docs)
 SPEC := pyproject.toml constraints.txt
 .DEFAULT_GOAL := help
 
@@ -45,6 +45,10 @@ chaos: .venv/.dev ## kills and other faults under load, three quarters of an hou
 score: .venv/.dev ## how well comments are read: precision and recall
 	$(BIN)/python -m tests.comments
 
+.PHONY: docs
+docs: .venv/.dev ## the documentation, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 .PHONY: constraints
 constraints: install ## resolve the pins anew, for every Python we support
 	$(PIP) uv
@@ -53,7 +57,7 @@ constraints: install ## resolve the pins anew, for every Python we support
 
 .PHONY: clean
 clean: ## remove what make made, the broker's data included
-	rm -rf .venv .kafka build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .kafka build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Stamps: a second run installs nothing. setuptools is installed first, by its pin, because a build in isolation
 # would take whatever version is newest.
@@ -66,5 +70,5 @@ clean: ## remove what make made, the broker's data included
 	@touch $@
 
 .venv/.dev: .venv/.run
-	$(PIP) --no-build-isolation --editable '.[test,bench]'
+	$(PIP) --no-build-isolation --editable '.[test,bench,docs]'
 	@touch $@

@@ -64,7 +64,9 @@ def _thresholds(value: Any) -> dict[Severity, float] | float:
 Number = Annotated[float, AfterValidator(_finite)]
 MetricName = Annotated[str, AfterValidator(_metric)]
 Minimum = dict[Annotated[str, AfterValidator(_sum)], Number]
-Thresholds = Annotated[dict[Severity, float] | float, PlainValidator(_thresholds)]
+Thresholds = Annotated[
+    dict[Severity, float] | float, PlainValidator(_thresholds, json_schema_input_type=float | dict[Severity, float])
+]
 
 _DEFAULTS = {rule.name: rule for rule in DEFAULT_RULES}
 # What can be said of a rule about cases or sources.
@@ -75,7 +77,9 @@ class ConditionTable(Section):
     """One of the conditions of a rule that has several."""
 
     metric: MetricName
+    """Any metric that is a number."""
     minimum: Minimum = Field(default_factory=dict)
+    """The sample without which it says nothing: column, or columns with + between, and at least how many."""
 
 
 class RuleTable(Section):
@@ -88,19 +92,32 @@ class RuleTable(Section):
     """
 
     name: Text
+    """Of a default rule, or a new one, which needs metric, comparison and threshold."""
     enabled: bool | None = None
+    """false switches it off; true switches on what is off by default."""
     metric: MetricName | None = None
+    """What it is about, where it has one condition."""
     minimum: Minimum | None = None
+    """The sample without which the metric says nothing, where it has one condition."""
     conditions: tuple[ConditionTable, ...] | None = None
     comparison: Comparison | None = None
+    """Beyond the threshold is a breach."""
     threshold: Thresholds | None = None
+    """A number, or one for each severity: { info = 8.0, warning = 6.0 }."""
     clear: Thresholds | None = None
+    """The value at which, or better, an alert that fires ends, or falls to a milder severity; else the threshold."""
     severity: Severity | None = None
+    """Of a rule with one threshold; not said: warning."""
     for_days: Lag | None = Field(default=None, alias="for")
+    """Days that the threshold must be passed before the alert fires; 1: on the day after, too."""
     only_sellers: tuple[Text, ...] | None = None
+    """Globs; the rule is about these sellers alone."""
     only_marketplaces: tuple[Text, ...] | None = None
+    """Globs; and about these marketplaces."""
     silences: tuple[str, ...] | None = None
+    """Rules that say less, and are quiet while this one is in breach."""
     marketplaces: dict[Text, Thresholds] = Field(default_factory=dict)
+    """Other thresholds there: { MKT-JP = 0.05 }."""
     _rule: Rule | OtherRule = PrivateAttr()
 
     @model_validator(mode="after")

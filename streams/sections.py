@@ -47,7 +47,10 @@ Seconds = Annotated[float, Field(gt=0, le=300)]
 
 
 class Section(BaseModel):
-    """A table of settings: frozen, and closed to keys that it does not know. Addresses are not in its repr."""
+    """A table of settings: frozen, and closed to keys that it does not know. Addresses are not in its repr.
+
+    The text below a field is what the documentation says of the key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -59,12 +62,19 @@ class Access(Section):
     """
 
     password: Secret | None = None
+    """Better in the environment or a file than here."""
     password_file: Text | None = None
+    """The file that holds it; a newline at its end does not count."""
     ca_file: Text | None = None
+    """Who signed the server's certificate, PEM; else whom this machine trusts."""
     certificate_file: Text | None = None
+    """Our own certificate, PEM, where the server asks for one."""
     key_file: Text | None = None
+    """Its key, PEM."""
     key_password: Secret | None = None
+    """Of the key, if it is encrypted."""
     key_password_file: Text | None = None
+    """The file that holds it."""
 
     @property
     def has_password(self) -> bool:
@@ -101,6 +111,7 @@ class Registry(Access):
     """How to speak to the Schema Registry."""
 
     user: Text | None = None
+    """Who we are to it."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -113,15 +124,25 @@ class Kafka(Access):
     """The broker, how to speak to it, and the topics as they should be."""
 
     bootstrap: Text = "127.0.0.1:9092"
+    """HOST:PORT of one broker or several, with commas between."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How brokers are spoken to."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How we say who we are; with SASL_PLAINTEXT and SASL_SSL."""
     username: Text | None = None
+    """Who we are, with a sasl_mechanism."""
     group: Text = "sellerpulse"
+    """The consumer group: workers of one group share the partitions, another group begins at the earliest records."""
     partitions: Count = 4
+    """Of orders, feedback and surveys alike; how many workers can share the work."""
     replication: Count = 1
+    """How many brokers keep each partition."""
     retention_days: Days = 30
+    """How long topics keep events."""
     dlq_retention_days: Days = 14
+    """How long dead letters are kept: they alone hold original bytes."""
     schema_registry_url: WebAddress | None = Field(default=None, repr=False)
+    """With one, records are in Confluent wire format; else Avro single objects."""
     registry: Registry = Registry()
 
     @property
@@ -157,13 +178,21 @@ class Http(Section):
     """
 
     enabled: bool = True
+    """Whether analysts are served at all."""
     host: Text = "127.0.0.1"
+    """The address to listen on; any other only with a password."""
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Not said: 8123, or the next free one up to 8132."""
     password: Secret | None = None
+    """Analysts'; better in the environment or a file than here."""
     password_file: Text | None = None
+    """The file that holds it; a newline at its end does not count."""
     max_execution_s: Count = 30
+    """Seconds; a request may ask for less, as of the next two."""
     max_result_rows: Count = 1_000_000
+    """Rows of an answer."""
     max_memory_mb: Annotated[int, Field(ge=64)] = 1024
+    """Memory of a statement."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -179,7 +208,9 @@ class ClickHouse(Access):
     """
 
     url: DatabaseAddress = Field(default="sellerpulse-db", repr=False)
+    """A folder, or http[s]://[user[:password]@]host:port/database."""
     user: Text | None = None
+    """Who we are to a server, unless its address says it."""
     http: Http = Http()
 
     @model_validator(mode="after")
@@ -189,7 +220,7 @@ class ClickHouse(Access):
 
 
 class MarketplaceTerms(Section):
-    """What may differ by marketplace; None: as everywhere."""
+    """What may differ by marketplace; not said: as everywhere."""
 
     points_problem_free: Reward | None = None
     points_negative: Penalty | None = None
@@ -203,20 +234,32 @@ _TERMS = Terms()
 
 
 class Metrics(Section):
-    """Every field of `Terms`, and what differs by marketplace."""
+    """How marketplaces judge: windows, weights, minimums and bands, as in `Terms`; and what differs by marketplace."""
 
     short_days: Days = _TERMS.short_days
+    """The window of columns named 30d."""
     medium_days: Days = _TERMS.medium_days
+    """The window of columns named 90d."""
     long_days: Days = _TERMS.long_days
+    """The window of columns named 365d."""
     odr_days: Days = _TERMS.odr_days
+    """The window of the order defect rate, by the day of the order."""
     odr_lag_days: Lag = _TERMS.odr_lag_days
+    """How many days before the row's day that window ends: some marketplaces leave orders time to ripen."""
     receipt_days: Days = _TERMS.receipt_days
+    """Days after shipping until an order counts as received, where neither delivery nor a promise is known."""
     cs_days: Days = _TERMS.cs_days
+    """The days before its Monday that the Customer Service score is of."""
     cs_min_responses: Count = _TERMS.cs_min_responses
+    """With fewer survey answers in them the last score that had enough stays on show."""
     cs_red_below: Score = _TERMS.cs_red_below
+    """The band of a shown score is red below this."""
     cs_yellow_below: Score = _TERMS.cs_yellow_below
+    """Yellow below this, green from it on."""
     points_problem_free: Reward = _TERMS.points_problem_free
+    """Buy Box points of an order received and problem-free."""
     points_negative: Penalty = _TERMS.points_negative
+    """Buy Box points of a standing rating of 1-2 stars."""
     marketplaces: dict[Text, MarketplaceTerms] = {}
     _terms: dict[str | None, Terms] = PrivateAttr(default_factory=dict)
 
@@ -246,7 +289,9 @@ class Cases(Section):
     """What an agent may give back by himself, in whatever currency, and what of it differs by root cause."""
 
     refund_limit: Money = 10.0
+    """What an agent may give back for an order, in its currency."""
     refund_limits: dict[Cause, Money] = {}
+    """The same by root cause; of several the greatest."""
 
     def limit_of(self, causes: Iterable[str]) -> float:
         """Of a case with these root causes: the greatest."""
@@ -258,13 +303,19 @@ class Web(Section):
     """Where a worker shows its metrics, its health and the page: to this machine, unless another address is said."""
 
     enabled: bool = True
+    """Whether it listens at all."""
     host: Text = "127.0.0.1"
-    port: Port = 8080  # 0: a free one
+    """The address to listen on."""
+    port: Port = 8080
+    """0: a free one."""
 
 
 class Digest(Section):
     """Whether each account is sent a digest once a week, and when, in UTC."""
 
     enabled: bool = False
+    """Whether digests are sent."""
     weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
+    """On which day."""
     hour: Annotated[int, Field(ge=0, le=23)] = 6
+    """At which hour, UTC; not sent any more when it is two days late."""

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+import docs.markdown
+import docs.settings
 import schemas
 import streams.commands.telling
 import streams.core
@@ -14,7 +16,7 @@ import streams.log
 
 
 def modules() -> list[ModuleType]:
-    found = [streams.log, streams.commands.telling]
+    found = [docs.markdown, docs.settings, streams.log, streams.commands.telling]
     for package in (schemas, streams.core):
         names = [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
         found += [importlib.import_module(name) for name in names]

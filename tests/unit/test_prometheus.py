@@ -43,7 +43,8 @@ def test_an_alert_is_shown_to_fire_and_not_to(name: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_to_do_about_metrics_that_there_are(rule: dict[str, Any]) -> None:
-    assert rule["annotations"].keys() == {"summary", "description"}
+    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
     assert rule["labels"]["severity"] in ("warning", "critical")
     tally = Tally()
     health = Health(tally, lambda: None, lambda: None)
