@@ -255,11 +255,24 @@ class Cases(Section):
 
 
 class Web(Section):
-    """Where a worker shows its metrics, its health and the page: to this machine, unless another address is said."""
+    """Where a worker shows its metrics, its health and the page: to this machine, unless another address is said.
+
+    The page is asked for by an address, as localhost, or by one of the `names`. Who shows the token may acknowledge
+    and silence alerts by it; without one nobody may.
+    """
 
     enabled: bool = True
     host: Text = "127.0.0.1"
     port: Port = 8080  # 0: a free one
+    names: tuple[Text, ...] = ()
+    token: Secret | None = None
+    token_file: Text | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.token and self.token_file:
+            raise ValueError("token and token_file are both given")
+        return self
 
 
 class Digest(Section):

@@ -11,10 +11,11 @@ import schemas
 import streams.commands.telling
 import streams.core
 import streams.log
+import streams.reading.catalogue
 
 
 def modules() -> list[ModuleType]:
-    found = [streams.log, streams.commands.telling]
+    found = [streams.log, streams.commands.telling, streams.reading.catalogue]
     for package in (schemas, streams.core):
         names = [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
         found += [importlib.import_module(name) for name in names]
