@@ -83,9 +83,14 @@ class Apart:
     """A server on an event loop and a thread of its own, for a `with` block; `pages` are stopped after it."""
 
     def __init__(self, server: Server, *pages: Beside) -> None:
-        self._beside = (server, *pages)
+        self._server, self._beside = server, (server, *pages)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="page", daemon=True)
+
+    @property
+    def url(self) -> str | None:
+        """Where it is served."""
+        return self._server.url
 
     def __enter__(self) -> Self:
         self._thread.start()
