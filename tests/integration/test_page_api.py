@@ -96,7 +96,7 @@ def database(rules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     mine = {"seller_id": HOSTILE, "topic": "orders", "event_time": "2025-06-29T10:00:00Z"}
     rated = RATING | mine | {"topic": "feedback", "rating": 1, "comment": f"{HOSTILE} it broke"}
     (folder / "mine.jsonl").write_text(json.dumps(ORDER | mine) + "\n" + json.dumps(rated))
-    words = ["--db", "served", "--as-of", AS_OF, "--settings", rules]
+    words = ["--db", "served", "--as-of", AS_OF, "--settings", str(rules)]
     succeed(folder, "replay", "year.jsonl", "mine.jsonl", *words)
     with serving(folder) as database:
         yield database
