@@ -5,6 +5,7 @@ whoever comes while they have enough to do is sent away for a while.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,11 @@ THREADS = 2
 AT_WORK = 24  # questions, those that wait for a thread among them
 KEPT_S = 1.0
 _KEPT = 64  # answers
-STATEMENT_S = 15
 STOP_S = 5.0
+_SETTINGS = {
+    "max_execution_time": 15,  # seconds
+    "max_threads": max((os.cpu_count() or 1) // 2, 1),  # the rest is the writer's
+}
 
 T = TypeVar("T")
 
@@ -71,7 +75,8 @@ class Reader:
                 self._mine.store = store = self._open()
             except ConfigurationError as failed:  # of ours, not of who asks
                 raise Unavailable("the database cannot be opened") from failed
-            store.client.set_client_setting("max_execution_time", STATEMENT_S)
+            for name, value in _SETTINGS.items():
+                store.client.set_client_setting(name, value)
             self._stores.append(store)
         return call(store)
 
