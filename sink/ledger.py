@@ -86,15 +86,27 @@ class Ledger(Noticeboard, Clocked, Digested):
             types |= {name: pa.timestamp("ms", "UTC") for name in ("since", "resolved_at")}
             self._insert("stored_alerts", _table(columns, types))
 
-    def alerts(self, accounts: Sequence[AccountId] | None = None, only_open: bool = False) -> list[AlertRow]:
-        """Alerts in their latest state, of these accounts or of all; the open ones are pending or firing."""
+    def alerts(
+        self,
+        accounts: Sequence[AccountId] | None = None,
+        only_open: bool = False,
+        *,
+        ids: Sequence[str] | None = None,
+    ) -> list[AlertRow]:
+        """Alerts in their latest state, of these accounts or of all, of these ids or of any.
+
+        The open ones are pending or firing.
+        """
         if accounts is not None and not accounts:
             return []
         where = ["state != 'resolved'"] if only_open else []
         if accounts is not None:
             where.append(of_accounts(accounts))
+        if ids is not None:
+            where.append("has({ids:Array(String)}, alert_id)")
         condition = f" WHERE {' AND '.join(where)}" if where else ""
-        return [AlertRow(*row) for row in self._rows(f"SELECT {_ALERTS} FROM stored_alerts FINAL{condition}")]
+        query = f"SELECT {_ALERTS} FROM stored_alerts FINAL{condition}"
+        return [AlertRow(*row) for row in self._rows(query, None if ids is None else {"ids": list(ids)})]
 
     def firing(self, rules: Iterable[str], partitions: int, owned: Iterable[int]) -> list[AlertRow]:
         """Alerts of these rules on accounts of these partitions that are firing."""

@@ -25,6 +25,14 @@ SILENCED = f"""arrayExists(
     s -> rule LIKE s.1 AND seller_id LIKE s.2 AND marketplace_id LIKE s.3 AND severity LIKE s.4,
     (SELECT groupArray(({_PATTERNS})) FROM stored_alert_silences FINAL WHERE until > now64(3)))"""
 
+# Alerts that fire, or `every` one, which a condition on a row of `alerts` holds of; with who knows of each.
+LISTED = f"""SELECT a.*, k.by AS acked_by FROM (
+        SELECT *, {SILENCED} AS silenced FROM alerts
+        WHERE (state = 'firing' OR {{{{every:Bool}}}}) AND {{which}}
+    ) AS a LEFT JOIN (SELECT * FROM alert_acks) AS k USING (seller_id, marketplace_id, alert_id)"""
+WORST_FIRST = """indexOf(['firing', 'pending', 'resolved'], state), indexOf(['critical', 'warning', 'info'], severity),
+    since DESC, seller_id, marketplace_id, alert_id"""
+
 
 class Noticeboard(Connection):
     """See `sink.store.Store`, which is this and more."""

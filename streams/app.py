@@ -6,6 +6,7 @@
 import logging
 import math
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast, get_args
 
@@ -37,12 +38,12 @@ from streams.receivers import (
 )
 from streams.refusals import LIMIT
 from streams.rewrite import Historian
-from streams.sections import Web
 from streams.settings import Settings, load_settings
 from streams.tally import Tally
 from streams.telemetry import Telemetry
 from streams.topics import DEAD_LETTER_BYTES
 from streams.transport import App, Consumer, NoTables
+from streams.web.page import page_of
 from streams.web.probes import probes
 from streams.web.server import Server
 
@@ -101,11 +102,11 @@ def create_app(
     )  # fmt: skip
     _connect(app, worker)
     if live and settings.web.enabled:
-        _serve(app, worker, settings.web)
+        _serve(app, worker, settings)
     return app
 
 
-def _serve(app: App, worker: Worker, said: Web) -> None:
+def _serve(app: App, worker: Worker, settings: Settings) -> None:
     """What a live worker shows over HTTP."""
 
     def consumer() -> Consumer | None:
@@ -113,8 +114,16 @@ def _serve(app: App, worker: Worker, said: Web) -> None:
 
     health = Health(worker.tally, lambda: worker.pipeline, consumer)
     telemetry = Telemetry(worker.tally, health, lambda: worker.pipeline, consumer)
-    routes = probes(telemetry.text, health.stuck, health.unready)
-    app.beside = (health, Server(routes, host=said.host, port=said.port))
+    page = page_of(settings, settings.clickhouse, partial(_lag, consumer))
+    routes = [*probes(telemetry.text, health.stuck, health.unready), *page.routes()]
+    said = settings.web
+    app.beside = (health, Server(routes, host=said.host, port=said.port, around=[page.guard.around]), page)
+
+
+def _lag(consumer: Callable[[], Consumer | None]) -> int | None:
+    """How many records of its partitions this worker has yet to make durable."""
+    found = consumer()
+    return None if found is None else sum(found.lag().values())
 
 
 def _connect(app: faust.App, worker: Worker) -> None:

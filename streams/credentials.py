@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from schemas.errors import ConfigurationError
 from streams.receivertables import Alertmanager, Email, Slack, Webhook
-from streams.sections import Access, ClickHouse, Kafka
+from streams.sections import Access, ClickHouse, Kafka, Web
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
@@ -139,6 +139,11 @@ def receiver_login(
     password = _password(receiver, section)
     login = None if receiver.user is None or password is None else (receiver.user, password)
     return login, _context(_files(receiver, section), section) if receiver.has_tls else None
+
+
+def page_token(web: Web) -> str | None:
+    """What who changes anything by the page must show; None: nobody may. Raises ConfigurationError."""
+    return _secret(web.token, web.token_file, "web.token_file")
 
 
 def _password(access: Access, section: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from schemas.errors import Unavailable
+from schemas.errors import SellerpulseError, Unavailable
 from schemas.events import Topic
 from schemas.rows import (
     AccountId,
@@ -150,3 +150,11 @@ class Sink(Protocol):
 
     def add_misplaced(self, offsets: Mapping[Partition, int], counts: Mapping[Partition, int]) -> None:
         """Note how many records of a batch, which ended there, were found outside their account's partition."""
+
+
+def as_of_day(store: Sink) -> int:
+    """The as-of day. Raises SellerpulseError before there is one."""
+    as_of = store.as_of()
+    if as_of is None:
+        raise SellerpulseError("there are no rows yet: no worker or replay has written any")
+    return as_of

@@ -9,14 +9,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from schemas.errors import SellerpulseError
 from schemas.rows import EPOCH_BITS, AccountId, Mark, Standard
 from streams.accounts import first_row
 from streams.core.metrics import Terms
 from streams.following import Follower
 from streams.lagging import Lag
 from streams.marks import Tenure
-from streams.port import Connection, Sink
+from streams.port import Connection, Sink, as_of_day
 
 EVERYTHING = 1, frozenset((0,))  # how many partitions there are, and which are meant
 
@@ -59,14 +58,6 @@ def restate(
             done += before - len(follower.lagging)
     progress(done, len(lagging))
     return done
-
-
-def as_of_day(store: Sink) -> int:
-    """The as-of day. Raises SellerpulseError before there is one."""
-    as_of = store.as_of()
-    if as_of is None:
-        raise SellerpulseError("there are no rows yet: no worker or replay has written any")
-    return as_of
 
 
 def _by_epoch(accounts: Iterable[AccountId], marks: dict[AccountId, Mark]) -> dict[int, list[AccountId]]:

@@ -300,7 +300,11 @@ class Cases(Section):
 
 
 class Web(Section):
-    """Where a worker shows its metrics, its health and the page: to this machine, unless another address is said."""
+    """Where a worker shows its metrics, its health and the page: to this machine, unless another address is said.
+
+    The page is asked for by an address, as localhost, or by one of the `names`. Who shows the token may acknowledge
+    and silence alerts by it; without one nobody may.
+    """
 
     enabled: bool = True
     """Whether it listens at all."""
@@ -308,6 +312,18 @@ class Web(Section):
     """The address to listen on."""
     port: Port = 8080
     """0: a free one."""
+    names: tuple[Text, ...] = ()
+    """Names by which browsers may ask for the page, beside addresses and localhost."""
+    token: Secret | None = None
+    """Who shows it may acknowledge and silence alerts by the page; without one nobody may."""
+    token_file: Text | None = None
+    """A file that holds the token."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.token and self.token_file:
+            raise ValueError("token and token_file are both given")
+        return self
 
 
 class Digest(Section):

@@ -16,8 +16,8 @@ from schemas.rows import EPOCH_BITS, AccountId, DailyRows, SelfCheck, Standard, 
 from streams.checking import check
 from streams.core.metrics import Terms
 from streams.lagging import next_slice
-from streams.port import Sink
-from streams.rebuild import EVERYTHING, Progress, as_of_day, restate
+from streams.port import Sink, as_of_day
+from streams.rebuild import EVERYTHING, Progress, restate
 
 PARTS = 4  # a slice is compared column by column: a quarter of what a statement computes otherwise
 NOBODY = 0  # the epoch under which a check of all accounts is noted

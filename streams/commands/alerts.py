@@ -18,11 +18,6 @@ from streams.commands.sql import COUNT, OUTPUTS, count, formatted, opened, show
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-_ORDER = """indexOf(['firing', 'pending', 'resolved'], state), indexOf(['critical', 'warning', 'info'], severity),
-    since DESC, seller_id, marketplace_id, alert_id"""
-_LISTED = """SELECT a.*, k.by AS acked_by FROM (
-        SELECT *, {silenced} AS silenced FROM alerts WHERE (state = 'firing' OR {{every:Bool}}) AND {matches}
-    ) AS a LEFT JOIN (SELECT * FROM alert_acks) AS k USING (seller_id, marketplace_id, alert_id)"""
 _TABLE = """SELECT severity, state, rule, seller_id, marketplace_id, subject, round(value, 4) AS value, threshold,
         toDate(since) AS since, order_count AS orders,
         arrayStringConcat(arrayFilter(x -> x != '',
@@ -106,15 +101,15 @@ def list_(settings: "Settings", every: bool, globs: dict[str, str], output: str)
       sellerpulse alerts list --all --format csv --db ./pulse > alerts.csv
     """
     store = opened(settings, NEEDED)
-    from sink.notices import MATCHES, SILENCED
+    from sink.notices import LISTED, MATCHES, WORST_FIRST
 
-    listed = _LISTED.format(silenced=SILENCED, matches=MATCHES)
+    listed = LISTED.format(which=MATCHES)
     asked = globs | {"every": every}
     try:
         if output != "table":
-            show(store.client, _ALL_OF.format(query=listed, order=_ORDER), OUTPUTS[output], asked)
+            show(store.client, _ALL_OF.format(query=listed, order=WORST_FIRST), OUTPUTS[output], asked)
         elif count(store.client, COUNT.format(query=listed), asked):
-            show(store.client, _TABLE.format(listed=listed, order=_ORDER), parameters=asked)
+            show(store.client, _TABLE.format(listed=listed, order=WORST_FIRST), parameters=asked)
         elif set(globs.values()) != {"*"}:
             click.echo("No alert is like that.")
         else:

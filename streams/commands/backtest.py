@@ -56,7 +56,7 @@ def command(settings: "Settings", since: str, tried: Path | None, by: str, outpu
     """
     from streams.backtest import Span
     from streams.credentials import open_to_read
-    from streams.rebuild import as_of_day
+    from streams.port import as_of_day
     from streams.settings import load_settings
 
     alerts = settings.alerts if tried is None else load_settings(tried, {}, {}).alerts

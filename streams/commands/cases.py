@@ -13,7 +13,7 @@ import click
 
 from schemas.errors import SellerpulseError
 from streams.commands.cli import configured
-from streams.commands.telling import Output, iso, moment, output_option, printable, tell, until
+from streams.commands.telling import Output, moment, output_option, printable, tell, until
 
 if TYPE_CHECKING:
     from sink.desk import Asked, Case
@@ -79,20 +79,19 @@ def list_(
       sellerpulse cases list --all --limit 100000 --format csv --db ./pulse > cases.csv
     """
     from sink.desk import Asked, cases, now_ms
-    from streams.core.playbook import steps
+    from streams.reading.cases import instant, next_step, plain
 
     asked = Asked(seller, marketplace, order, statuses=statuses or (OPEN + CLOSED if every else OPEN))
     with _opened(settings) as store:
         now, found = now_ms(store), cases(store, asked, limit)
     rows = []
     for case in found:
-        next_step = next((step.title for step in steps(case, case["done"], now)), "")
         due = "" if case["due"] is None else until(case["due"], now)
         if output == "table":
             shown = ("status", "rating", "seller_id", "marketplace_id", "order_id", "feedback_event_id")
-            rows.append({"due": due, "next": next_step} | {name: case[name] for name in shown})
+            rows.append({"due": due, "next": next_step(case, now)} | {name: case[name] for name in shown})
         else:
-            rows.append(_plain(case) | {"due": iso(case["due"]), "due_in_words": due, "next": next_step})
+            rows.append(plain(case) | {"due": instant(case["due"]), "due_in_words": due, "next": next_step(case, now)})
     if rows or output != "table":
         tell(rows, output)
     else:
@@ -117,6 +116,7 @@ def show_(settings: "Settings", case: str, seller: str, marketplace: str, order:
     """
     from sink.desk import Asked, history, now_ms, order_told
     from streams.core.playbook import steps
+    from streams.reading.cases import plain
 
     with _opened(settings) as store:
         now, found = now_ms(store), _the_case(store, Asked(seller, marketplace, order, case))
@@ -125,7 +125,7 @@ def show_(settings: "Settings", case: str, seller: str, marketplace: str, order:
     next_steps = steps(found, found["done"], now, words)
     if output != "table":
         told = [step._asdict() for step in next_steps]
-        tell([_plain(found) | {"steps": told if output == "json" else [step.title for step in next_steps]}], output)
+        tell([plain(found) | {"steps": told if output == "json" else [step.title for step in next_steps]}], output)
         return
     for line in _lines(found, steps_so_far, now):
         click.echo(line)
@@ -284,10 +284,3 @@ def _the_case(store: "Store", asked: "Asked") -> "Case":
     if len(found) > 1:
         raise SellerpulseError(f"{printable(asked.case)} names several: say --seller, --marketplace and --order too")
     return found[0]
-
-
-def _plain(case: "Case") -> dict[str, Any]:
-    """The view's columns, times as text."""
-    from sink.desk import COLUMNS, TIMES
-
-    return {name: iso(case[name]) if name in TIMES else case[name] for name in COLUMNS}

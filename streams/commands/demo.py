@@ -3,12 +3,14 @@
 Place in the flow: a replay of a simulated marketplace year, or of your files, and a look at what it found.
 """
 
+import logging
 import shutil
 import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 FOLDER = Path("sellerpulse-demo")
 SELLERS, EVENTS, DAYS = 200, 300_000, 365
 FOLLOWED_DAYS = 30
+SPARE = 9  # ports after web.port that are tried
 WORST = """
 SELECT a.seller_id, a.marketplace_id, arrayStringConcat(a.rules, '\\n') AS rules, c.negative_rate_90d,
     c.order_defect_rate_60d, c.buy_box_points_per_order_90d, c.cs_score
@@ -47,16 +50,16 @@ WHERE day = toDate32('{day}') ORDER BY rule, seller_id
 @click.option("--pause", type=click.FloatRange(0), default=2.0, help="Seconds between followed days.")
 @click.option(
     "--stay/--no-stay", default=None, show_default="as a person watches",
-    help="Go on serving analysts at the end, until Ctrl-C or SIGTERM.",
+    help="Go on serving the page and analysts at the end, until Ctrl-C or SIGTERM.",
 )  # fmt: skip
 @configured("db")
 def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: float, stay: bool | None) -> int:
     """See it work: a marketplace year through a broker, a Faust worker and ClickHouse, all started by this program.
 
     Without files, a year of about 200 sellers and 300,000 events is simulated, with trouble in some accounts; what
-    the rules find is shown at the end. The database is the folder ./sellerpulse-demo, made anew each time, unless
-    --db says where. As long as the demo runs, ClickHouse's HTTP interface to it is at http://127.0.0.1:8123,
-    or the next port that is free, for whoever reads.
+    the rules find is shown at the end, and then on a page at http://127.0.0.1:8080, or the next port that is free.
+    The database is the folder ./sellerpulse-demo, made anew each time, unless --db says where. As long as the demo
+    runs, ClickHouse's HTTP interface to it is at http://127.0.0.1:8123, or likewise, for whoever reads.
 
     \b
     Examples:
@@ -83,11 +86,12 @@ def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: 
         taken = sum(replayed.seconds.values())
         click.echo(f"every row is right as of {iso(replayed.as_of)}, after {taken:.0f} s\n")
         _show_worst(replay.store)
-        if follow:
-            _follow(replay, days[1:], pause)
-        _say_what_next(settings.clickhouse.url)
-        if stay and replay.analysts:
-            _stay(replay.analysts)
+        with _page(settings, replay) if (stay or follow) and settings.web.enabled else nullcontext() as page:
+            if follow:
+                _follow(replay, days[1:], pause, page)
+            _say_what_next(settings.clickhouse.url, page if stay else None)
+            if stay and (page or replay.analysts):
+                _stay(replay.analysts)
     return 1 if replayed.fed.damaged else 0
 
 
@@ -151,13 +155,15 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def _follow(replay: "Replay", days: "list[list[Source]]", pause: float) -> None:
+def _follow(replay: "Replay", days: "list[list[Source]]", pause: float, page: str | None) -> None:
     """Feed one day after another and say what changed; until they end or Ctrl-C."""
     from streams.core.metrics import iso
     from streams.replay import QUIET
 
     click.echo(f"\nfollowing {len(days)} more days (Ctrl-C ends it); query them meanwhile with")
     click.echo(f'  sellerpulse sql "SHOW TABLES" --db {without_passwords(replay.url)}')
+    if page:
+        click.echo(f"or watch them at {page}")
     for day in days:
         replayed = replay.run(day, watch=QUIET)
         changed = replay.store.query_arrow(LATEST.format(day=iso(replayed.as_of))).to_pylist()
@@ -167,12 +173,29 @@ def _follow(replay: "Replay", days: "list[list[Source]]", pause: float) -> None:
         time.sleep(pause)
 
 
-def _say_what_next(db: str) -> None:
+@contextmanager
+def _page(settings: "Settings", replay: "Replay") -> Iterator[str | None]:
+    """Serve the page over what is replayed; its address, None if it cannot be had."""
+    from sink.connect import is_server
+    from streams.web.page import page_of
+    from streams.web.server import Apart, Server
+
+    logging.getLogger("streams.web.server").setLevel(logging.WARNING)  # where it is is told below
+    itself = settings.clickhouse
+    page = page_of(settings, itself if is_server(itself.url) else type(itself)(url=replay.url))
+    server = Server(
+        page.routes(), host=settings.web.host, port=settings.web.port, spare=SPARE, around=[page.guard.around]
+    )
+    with Apart(server, page) as apart:
+        yield apart.url
+
+
+def _say_what_next(db: str, page: str | None) -> None:
     db = without_passwords(db)
     program = sys.argv[0] if "/" in sys.argv[0] else "sellerpulse"
     click.echo(
         f"""
-What to try next:
+What to try next:{f"{chr(10)}  open {page}" if page else ""}
   {program} alerts list --db {db}
   {program} sql "SELECT * FROM seller_current ORDER BY order_defect_rate_60d DESC LIMIT 1" --db {db} --format Vertical
   {program} sql "SELECT name, comment FROM system.columns WHERE table = 'seller_daily'" --db {db}
@@ -180,12 +203,15 @@ What to try next:
     )
 
 
-def _stay(url: str) -> None:
-    address = url.rpartition("/")[0]
-    click.echo(f"""
-Analysts are served, by ClickHouse's HTTP interface, until Ctrl-C:
+def _stay(analysts: str | None) -> None:
+    """Until Ctrl-C or SIGTERM; where analysts are served, if they are."""
+    if analysts:
+        address = analysts.rpartition("/")[0]
+        click.echo(f"""
+Analysts are served, by ClickHouse's HTTP interface:
   curl '{address}/?query=SELECT+count()+FROM+order_events'
   clickhouse_connect.get_client(host="127.0.0.1", port={address.rpartition(":")[2]})""")
+    click.echo("\nThis goes on until Ctrl-C.")
     told = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: told.set())
     with suppress(KeyboardInterrupt):

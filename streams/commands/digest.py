@@ -39,7 +39,7 @@ def command(settings: "Settings", seller: str, marketplace: str, day: str | None
     from streams.core.digest import as_json, text
     from streams.credentials import open_to_read
     from streams.digest import digests_of
-    from streams.rebuild import as_of_day
+    from streams.port import as_of_day
     from streams.replay import parse_day
 
     store = open_to_read(settings.clickhouse)

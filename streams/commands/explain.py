@@ -14,7 +14,6 @@ from streams.commands.cli import configured, moment
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from streams.commands.account import Opened
     from streams.settings import Settings
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -56,23 +55,24 @@ def command(
       sellerpulse explain --seller A1 --marketplace MKT-DE --metric buy_box_points_90d --format csv --db ./pulse
     """
     _check(metric, since, seen_since)
-    from streams.commands import answers
-    from streams.commands.account import open_account
     from streams.commands.explaining import show
+    from streams.reading import answers
+    from streams.reading.account import open_account
 
     names = answers.watched(settings.alerts.rules) if metric is None else [metric]
     terms = settings.metrics.terms_of(marketplace)
+    of, to = (None if each is None else _number_of(each) for each in (since, day))
 
     def wanted_since(last: int) -> int | None:
-        days = (last, *(_number_of(each) for each in (day, since) if each is not None))
+        days = [number for number in (last, to, of) if number is not None]
         return answers.wanted_since(names, terms, min(days))
 
     with _patience(), open_account(settings, seller, marketplace, since=wanted_since) as opened:
-        asked = _day_of(opened, day, opened.as_of)
+        asked = opened.day_of(to, opened.as_of)
         if metric is None:
             answer = answers.of_all(opened, names, asked)
-        elif since is not None:
-            answer = answers.of_change(opened, metric, _day_of(opened, since, asked), asked)
+        elif of is not None:
+            answer = answers.of_change(opened, metric, opened.day_of(of, asked), asked)
         elif seen_since is not None:
             answer = answers.of_arrivals(opened, metric, asked, seen_since)
         else:
@@ -93,26 +93,11 @@ def _number_of(day: datetime) -> int:
 
 def _check(metric: str | None, since: datetime | None, seen_since: int | None) -> None:
     """What can be said before anything is opened. Raises ConfigurationError."""
-    from streams.core.metrics import METRIC_BY_NAME
-    from streams.ruletables import unknown
+    from streams.reading.answers import check_metric
 
-    if metric is not None and metric not in METRIC_BY_NAME:
-        raise ConfigurationError(f'metric "{metric}" is {unknown(metric, METRIC_BY_NAME)}')
+    if metric is not None:
+        check_metric(metric)
     if metric is None and (since or seen_since is not None):
         raise ConfigurationError("say of which --metric")
     if since and seen_since is not None:
         raise ConfigurationError("--from and --seen-since are two questions: ask one")
-
-
-def _day_of(opened: "Opened", day: datetime | None, last: int) -> int:
-    """The day number, if the account has a row of that day; `last` if none is asked for."""
-    if day is None:
-        return last
-    from streams.core.metrics import iso
-
-    asked, first = _number_of(day), opened.account.first_day
-    if not first <= asked <= last:
-        raise ConfigurationError(
-            f"{iso(asked)} is not among the days that can be asked for, {iso(first)} to {iso(last)}"
-        )
-    return asked

@@ -19,7 +19,7 @@ _LISTS = "metrics", "contributions", "moves", "arrivals"
 
 
 def show(answer: Answer, output: str, every: bool) -> None:
-    """Write an answer of `streams.commands.answers` to stdout; in a table only the newest, unless `every` one."""
+    """Write an answer of `streams.reading.answers` to stdout; in a table only the newest, unless `every` one."""
     if output == "json":
         click.echo(json.dumps(answer, ensure_ascii=False))
     elif output == "csv":

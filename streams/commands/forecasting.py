@@ -1,5 +1,6 @@
-"""What `sellerpulse outlook` finds of one account, for people: tables, a curve in the terminal, or a picture."""
+"""What `sellerpulse outlook` finds of one account: tables, a curve in the terminal or a picture, JSON lines, CSV."""
 
+import json
 from collections.abc import Callable
 from math import isnan
 from pathlib import Path
@@ -10,13 +11,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from streams.commands.forecast import A_WEEK, Forecast, as_csv, as_json, days_of, null, plain
 from streams.commands.plotting import Curve, as_png, in_terminal
-from streams.commands.telling import printable
+from streams.commands.telling import printable, tell
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Metric, iso
 from streams.core.outlook import Breach, Course, breaches, differing
 from streams.core.rules import SEVERITIES
 from streams.core.stories import MS_A_DAY
+from streams.reading.forecast import A_WEEK, Forecast, days_of, lines_of, null, plain
 
 _SHOWN_DAYS = (0, 7, 14, 30, 60, 90, 180, 365)
 _SHOWN_CASES = 10
@@ -210,6 +211,17 @@ def draw(told: Forecast, metric: str | None, path: Path) -> None:
     if told.without is not None:
         curves = [shown._replace(name=f"{shown.name} without it"), _curve(told, told.before, shown.name)]
     as_png(curves, path, METRIC_BY_NAME[shown.name].unit)
+
+
+def as_json(told: Forecast, metric: str | None) -> None:
+    """An object a line to stdout; of one metric's days, or of all."""
+    for kind, line in lines_of(told, metric):
+        click.echo(json.dumps({"type": kind} | line, ensure_ascii=False))
+
+
+def as_csv(told: Forecast, metric: str | None) -> None:
+    """A line a day to stdout, of one metric or of all."""
+    tell([line | {"breaches": " ".join(line["breaches"])} for line in days_of(told, metric)], "csv")
 
 
 TELL: dict[str, Callable[[Forecast, str | None], None]] = {"table": as_tables, "json": as_json, "csv": as_csv}

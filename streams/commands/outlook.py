@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from streams.core.account import Account
     from streams.settings import Settings
 
-BY_DAYS = 7
-
 
 @click.command()
 @click.option("--seller", required=True, help="Whose account: seller_id.")
@@ -78,14 +76,17 @@ def command(
       sellerpulse outlook --seller A1 --marketplace MKT-DE --db ./pulse --format csv > days.csv
     """
     from sink.desk import open_cases
-    from streams.commands.account import open_account
-    from streams.commands.forecast import forecast
     from streams.commands.forecasting import TELL, draw
     from streams.core.metrics import iso
     from streams.core.outlook import DAYS_AHEAD
+    from streams.core.rules import NUMERIC
+    from streams.reading.account import open_account
+    from streams.reading.answers import check_metric
+    from streams.reading.forecast import BY_DAYS, forecast
     from streams.replay import parse_day
 
-    _check(metric)
+    if metric is not None:
+        check_metric(metric, NUMERIC)
     with open_account(settings, seller, marketplace) as (account, as_of, store):
         by_day = as_of + BY_DAYS if by is None else parse_day(by.date().isoformat())
         if not as_of <= by_day <= as_of + DAYS_AHEAD:
@@ -98,15 +99,6 @@ def command(
     if png is not None:
         draw(found, metric, png)
     TELL[output](found, metric)
-
-
-def _check(metric: str | None) -> None:
-    """Raises ConfigurationError for what is no metric that is a number."""
-    from streams.core.rules import NUMERIC
-    from streams.ruletables import unknown
-
-    if metric is not None and metric not in NUMERIC:
-        raise ConfigurationError(f'metric "{metric}" is {unknown(metric, NUMERIC)}')
 
 
 def _rated(account: "Account", named: str, as_of: int) -> str:

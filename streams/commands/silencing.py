@@ -3,14 +3,12 @@
 Place in the flow: behind it; the outbox reads it before it tells receivers.
 """
 
-import secrets
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from schemas.errors import SellerpulseError
-from schemas.rows import Ack, Silence
 from streams.commands.cli import configured, moment
 from streams.commands.sql import COUNT, OUTPUTS, count, formatted, opened, show
 
@@ -21,7 +19,6 @@ NEEDED = "alert_silences"  # the view that an earlier version's database lacks
 _SILENCES = """SELECT silence_id, rule, seller_id, marketplace_id, severity, until, by, comment FROM alert_silences
     WHERE until > now64(3) OR {every:Bool} ORDER BY until, silence_id"""
 _FIRING = "SELECT count() FROM alerts WHERE state = 'firing' AND {matches}"
-_GLOBS = {"rule": "rule", "seller": "seller_id", "marketplace": "marketplace_id", "severity": "severity"}
 
 _by = click.option("--by", required=True, metavar="NAME", help="Who says so.")
 
@@ -40,16 +37,10 @@ def ack(settings: "Settings", alert_ids: tuple[str, ...], by: str, comment: str)
       sellerpulse alerts ack 3f2a9c... 77b01d... --by ana --comment "courier on strike, refunds are out"
     """
     store = opened(settings, NEEDED, to_write=True)
+    from streams.reading.notices import acknowledge
+
     try:
-        known = {alert.alert_id: alert for alert in store.alerts() if alert.alert_id in alert_ids and not alert.gone}
-        for alert_id in alert_ids:
-            if alert_id not in known:
-                raise SellerpulseError(f"there is no alert {alert_id}")
-            if known[alert_id].state == "resolved":
-                raise SellerpulseError(f"alert {alert_id} is resolved: there is nothing to acknowledge")
-        store.acknowledge(
-            [Ack(a.seller_id, a.marketplace_id, a.alert_id, a.severity, by, comment) for a in known.values()]
-        )
+        known = acknowledge(store, alert_ids, by, comment)
     finally:
         store.close()
     click.echo(f"{by} knows of {len(known)} alert{'s' * (len(known) != 1)}")
@@ -83,20 +74,18 @@ def add(settings: "Settings", matchers: tuple[str, ...], until: int, comment: st
       sellerpulse alerts silence add seller=A1 --until 2025-07-01 --by ana --comment "closed for holidays"
       sellerpulse alerts silence add rule=cs_* marketplace=MKT-JP --until 2025-07-01T12:00 --by ana --comment "new desk"
     """
-    globs = dict.fromkeys(_GLOBS.values(), "*")
+    from streams.reading.notices import GLOBS, silence
+
     named = [matcher.partition("=")[::2] for matcher in matchers]
     for name, glob in named:
-        if name not in _GLOBS or not glob or [each for each, _ in named].count(name) > 1:
+        if name not in GLOBS or not glob or [each for each, _ in named].count(name) > 1:
             raise click.BadParameter(f"{name!r} is not, once, one of rule=, seller=, marketplace=, severity=")
-        globs[_GLOBS[name]] = glob
-    if until <= time.time() * 1000:
-        raise click.BadParameter("--until is over already")
     store = opened(settings, NEEDED, to_write=True)
     from sink.notices import MATCHES
 
-    made = Silence(secrets.token_hex(4), **globs, until=until, by=by, comment=comment)
     try:
-        store.silence(made)
+        made = silence(store, dict(named), until, by, comment)
+        globs = {column: getattr(made, column) for column in GLOBS.values()}
         firing = count(store.client, _FIRING.format(matches=MATCHES), globs)
     finally:
         store.close()

@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 import click
 
-from schemas.events import iso_time
-
 Output = Literal["table", "json", "csv"]
 output_option = click.option(
     "--format", "output", type=click.Choice(["table", "json", "csv"]), default="table", help="json: an object a line."
@@ -48,11 +46,6 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def iso(time_ms: int | None) -> str | None:
-    """An instant for programs, ISO-8601."""
-    return None if time_ms is None else iso_time(time_ms, "milliseconds")
 
 
 def moment(time_ms: int | None) -> str:

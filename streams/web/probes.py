@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+PATHS = ("/metrics", "/healthz", "/readyz")
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -26,7 +27,7 @@ def probes(metrics: Callable[[], bytes], stuck: Reasons, unready: Reasons) -> li
     async def readyz(_: web.Request) -> web.Response:
         return _answer(unready())
 
-    return [web.get("/metrics", of_metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    return [web.get(path, one) for path, one in zip(PATHS, (of_metrics, healthz, readyz), strict=True)]
 
 
 def _answer(reasons: Sequence[str]) -> web.Response:

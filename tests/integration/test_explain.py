@@ -83,8 +83,8 @@ def test_every_metric_of_a_day_is_explained_as_its_row_has_it(db: tuple[str, str
     names = [metric.name for metric in METRICS]
     code = f"""
 import json
-from streams.commands.account import open_account
-from streams.commands.answers import of_value
+from streams.reading.account import open_account
+from streams.reading.answers import of_value
 from streams.settings import load_settings
 with open_account(load_settings(None, {{"clickhouse": {{"url": {db[0]!r}}}}}), "S1", "M") as opened:
     answers = [of_value(opened, name, day) for name in {names!r} for day in {days!r}]

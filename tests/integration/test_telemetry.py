@@ -1,5 +1,6 @@
 """A live worker scraped while it works, and asked how it is while Kafka and ClickHouse come and go."""
 
+import json
 import re
 import time
 import urllib.error
@@ -11,8 +12,10 @@ import pytest
 
 from schemas.codec import Codec
 from schemas.events import account_key
+from streams.agents import now_ms
 from tests.integration.broker import Broker
 from tests.integration.program import FAUST, Ground, Place, Program, Sent, wait_until
+from tests.integration.test_page_api import Listener
 from tests.integration.test_worker import full
 from tests.unit.sources import ORDER, RATING
 from tests.unit.test_telemetry import samples
@@ -100,6 +103,18 @@ def test_events_by_outcome_are_what_was_sent_and_lag_falls_to_nothing(scraped: t
     assert found["sellerpulse_healthy"] == found["sellerpulse_ready"] == 1
 
 
+def test_the_page_follows_what_the_worker_writes(scraped: tuple[Place, Program, str]) -> None:
+    place, worker, url = scraped
+    event = full(ORDER | {"seller_id": "S1", "event_id": "new", "order_id": "new", "event_time": now_ms() - 60_000})
+    with Listener(url) as listener:
+        place.produce([("orders", account_key(event), CODEC.encode("orders", event), [])])
+        wait_until(lambda: ["S1", event["marketplace_id"]] in listener.named(), 60, "a changed account", worker)
+        status, body = ask(f"{url}/api/account?seller=S1&marketplace={event['marketplace_id']}")
+        assert status == 200
+        assert json.loads(body)["metrics"]["orders_30d"]["value"] == 1
+    wait_until(lambda: json.loads(ask(f"{url}/api/overview")[1])["fresh"]["lag_records"] == 0, 60, "no lag", worker)
+
+
 def test_alerts_are_counted_by_state_and_by_receiver(scraped: tuple[Place, Program, str]) -> None:
     place, worker, url = scraped
     event = full(RATING | {"seller_id": "S0", "event_time": time.time_ns() // 1_000_000 - 60_000, "rating": 1})
@@ -154,7 +169,8 @@ def test_a_broker_that_answers_nobody_is_told_and_forgotten_when_it_does(
 def test_nothing_else_is_open(scraped: tuple[Place, Program, str]) -> None:
     _, worker, url = scraped
     assert listening(worker) == {url}
-    for path in ("/", "/stats/", "/graph/", "/tables/", "/router/", "/production/index"):  # Faust's own
+    assert "<!doctype html>" in ask(url)[1].lower()
+    for path in ("/stats/", "/graph/", "/tables/", "/router/", "/production/index"):  # Faust's own
         assert ask(url + path)[0] == 404
 
 

@@ -13,10 +13,11 @@ import schemas
 import streams.commands.telling
 import streams.core
 import streams.log
+import streams.reading.catalogue
 
 
 def modules() -> list[ModuleType]:
-    found = [docs.markdown, docs.settings, streams.log, streams.commands.telling]
+    found = [docs.markdown, docs.settings, streams.log, streams.commands.telling, streams.reading.catalogue]
     for package in (schemas, streams.core):
         names = [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
         found += [importlib.import_module(name) for name in names]

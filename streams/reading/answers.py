@@ -7,18 +7,26 @@ from collections.abc import Iterable
 from math import isclose
 from typing import Any
 
+from schemas.errors import ConfigurationError
 from schemas.events import iso_time
-from streams.commands.account import Opened
 from streams.core.changes import arrivals, changes
 from streams.core.explain import Explained, explain
 from streams.core.metrics import FOREVER, METRIC_BY_NAME, Terms, iso, monday_of
 from streams.core.parts import cells, parts, plain, reach, series, with_numbers
 from streams.core.rules import Rule
 from streams.core.stories import FACT_OF_TOPIC, AnyFact, FeedbackFact, SurveyFact
+from streams.reading.account import Opened
+from streams.ruletables import unknown
 
 Answer = dict[str, Any]
 
 DAYS_BEFORE, DAYS_AFTER = 60, 15  # of a curve, around the days that are asked for
+
+
+def check_metric(name: str, known: Iterable[str] = METRIC_BY_NAME) -> None:
+    """Raises ConfigurationError, with what was perhaps meant, for what is none of these metrics."""
+    if name not in known:
+        raise ConfigurationError(f'metric "{name}" is {unknown(name, known)}')
 
 
 def watched(rules: Iterable[Rule]) -> list[str]:
@@ -71,7 +79,7 @@ def of_value(opened: Opened, name: str, day: int) -> Answer:
         "metric": name,
         "unit": found.metric.unit,
         "day": iso(day),
-        "value": _value(name, found.value),
+        "value": written(name, found.value),
         **_stored(opened, name, day, found.value),
         "formula": found.formula,
         "working": found.working,
@@ -108,8 +116,8 @@ def of_change(opened: Opened, name: str, since: int, day: int) -> Answer:
         "unit": after.metric.unit,
         "from": iso(since),
         "day": iso(day),
-        "before": _value(name, before.value),
-        "value": _value(name, after.value),
+        "before": written(name, before.value),
+        "value": written(name, after.value),
         **_stored(opened, name, day, after.value),
         "formula": after.formula,
         "working_before": before.working,
@@ -132,8 +140,8 @@ def of_arrivals(opened: Opened, name: str, day: int, since_ms: int) -> Answer:
             "first_seen_at": _moment(each.seen_ms),
             **_subject(each.subject, (), (each.event,)),
             **_event(each.event),
-            "before": _value(name, each.before),
-            "after": _value(name, each.after),
+            "before": written(name, each.before),
+            "after": written(name, each.after),
             "change": None
             if isinstance(each.after, str) or None in (each.before, each.after) or name in _IN_TIME
             else each.after - each.before,
@@ -146,8 +154,8 @@ def of_arrivals(opened: Opened, name: str, day: int, since_ms: int) -> Answer:
         "unit": METRIC_BY_NAME[name].unit,
         "day": iso(day),
         "seen_since": _moment(since_ms),
-        "without": arrived[0]["before"] if arrived else _value(name, value),
-        "value": _value(name, value),
+        "without": arrived[0]["before"] if arrived else written(name, value),
+        "value": written(name, value),
         **_stored(opened, name, day, value),
         "arrivals": arrived,
     }
@@ -195,7 +203,7 @@ def _moment(ms: int) -> str:
     return iso_time(ms, "milliseconds")
 
 
-def _value(name: str, value: Any) -> Any:
+def written(name: str, value: Any) -> Any:
     """A value of the core's as it is written: a day and a time as text."""
     if value is None or name not in _IN_TIME:
         return value
@@ -209,10 +217,10 @@ def _stored(opened: Opened, name: str, day: int, value: Any) -> Answer:
         return {"stored": None, "is_late": True}
     stored = plain(name, rows.columns[name][0])
     same = isclose(stored, value, rel_tol=1e-9) if isinstance(stored, float) and value is not None else stored == value
-    return {"stored": _value(name, stored), "is_late": not same}
+    return {"stored": written(name, stored), "is_late": not same}
 
 
 def _curve(opened: Opened, name: str, since: int, day: int) -> Answer:
     """The metric day by day around what was asked for."""
     first, values = series(opened.account, name, since - DAYS_BEFORE)
-    return {"first": iso(first), "values": [_value(name, value) for value in values[: day + DAYS_AFTER + 1 - first]]}
+    return {"first": iso(first), "values": [written(name, value) for value in values[: day + DAYS_AFTER + 1 - first]]}

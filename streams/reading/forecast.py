@@ -1,19 +1,14 @@
-"""What `sellerpulse outlook` finds of one account, and how programs are told: as JSON lines, or as CSV.
+"""What `sellerpulse outlook` and the page find of an account's coming days, as objects for programs.
 
-Place in the flow: between the core's arithmetic and a reader. Computes nothing that the core does not. How people are
-told is in `forecasting`.
+Place in the flow: between the core's arithmetic and a reader. Computes nothing that the core does not.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from math import isnan
 from typing import Any, NamedTuple
 
-import click
-
-from streams.commands.telling import tell
 from streams.core.account import Account
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Metric, iso
 from streams.core.outlook import (
@@ -33,7 +28,7 @@ from streams.core.rules import SEVERITIES, Rule
 from streams.core.stories import MS_A_DAY
 
 DAYS = 90
-A_WEEK = 7
+A_WEEK = BY_DAYS = 7
 
 
 class Forecast(NamedTuple):
@@ -82,23 +77,15 @@ def forecast(
     return Forecast(rules, after, days, by, found, needed, to_rate, cases, without, before)
 
 
-def as_json(told: Forecast, metric: str | None) -> None:
-    """An object a line to stdout; of one metric's days, or of all."""
-    for kind, line in _lines(told, metric):
-        click.echo(json.dumps({"type": kind} | line, ensure_ascii=False))
-
-
-def _lines(told: Forecast, metric: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def lines_of(told: Forecast, metric: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything, each object with what it is: an account, a breach, a remedy, a case, a day (of one metric or all)."""
     (seller, marketplace), as_of = told.course.rows.account, told.course.as_of
     yield "account", {
         "seller_id": seller, "marketplace_id": marketplace, "as_of": iso(as_of), "without": told.without,
         "orders_to_rate": told.to_rate.total(), "orders_to_rate_this_week": told.to_rate_this_week,
     }  # fmt: skip
-    for breach in told.breaches:
-        days = {"begins": breach.begins, "fires": breach.fires, "ends": breach.ends}
-        yield "breach", breach._asdict() | {name: None if day is None else iso(day) for name, day in days.items()}
-    for remedy in told.remedies:
-        yield "remedy", remedy._asdict() | {"by_day": iso(told.by)}
+    yield from (("breach", line) for line in breaches_of(told))
+    yield from (("remedy", line) for line in remedies_of(told))
     for case in told.cases:
         rating = case.rating
         yield "case", {
@@ -120,9 +107,16 @@ def _lines(told: Forecast, metric: str | None) -> Iterator[tuple[str, dict[str, 
         yield "day", line
 
 
-def as_csv(told: Forecast, metric: str | None) -> None:
-    """A line a day to stdout, of one metric or of all."""
-    tell([line | {"breaches": " ".join(line["breaches"])} for line in days_of(told, metric)], "csv")
+def breaches_of(told: Forecast) -> Iterator[dict[str, Any]]:
+    """The breaches of today and to come."""
+    for breach in told.breaches:
+        days = {"begins": breach.begins, "fires": breach.fires, "ends": breach.ends}
+        yield breach._asdict() | {name: None if day is None else iso(day) for name, day in days.items()}
+
+
+def remedies_of(told: Forecast) -> Iterator[dict[str, Any]]:
+    """What would end them."""
+    return (remedy._asdict() | {"by_day": iso(told.by)} for remedy in told.remedies)
 
 
 def days_of(told: Forecast, metric: str | None) -> Iterator[dict[str, Any]]:
