@@ -31,6 +31,12 @@ def _web(url: str) -> str:
     return url
 
 
+def _span(days: tuple[int, int]) -> tuple[int, int]:
+    if days[0] > days[1]:
+        raise ValueError("must be two numbers of days, the lower one first")
+    return days
+
+
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 DatabaseAddress = Annotated[Text, AfterValidator(_database)]
@@ -38,6 +44,8 @@ WebAddress = Annotated[str, AfterValidator(_web)]
 Count = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 Lag = Annotated[int, Field(ge=0, le=3_650)]
+Kept = Annotated[int, Field(ge=30, le=36_500)]  # receivers are still told of changes that are days old
+Span = Annotated[tuple[Lag, Lag], AfterValidator(_span)]
 Score = Annotated[float, Field(ge=0, le=10)]
 Reward = Annotated[int, Field(ge=0, le=1_000_000)]
 Penalty = Annotated[int, Field(ge=-1_000_000, le=0)]
@@ -202,15 +210,19 @@ class Http(Section):
 
 
 class ClickHouse(Access):
-    """The database: a folder, which needs none of the rest but `http`, or http[s]://[user[:password]@]host:port/database.
+    """The database: a folder, which needs nothing of `Access`, or http[s]://[user[:password]@]host:port/database.
 
-    A server has an HTTP interface of its own.
+    A server has an HTTP interface of its own. What is to be kept so many days is kept for ever if nothing is said.
     """
 
     url: DatabaseAddress = Field(default="sellerpulse-db", repr=False)
     """A folder, or http[s]://[user[:password]@]host:port/database."""
     user: Text | None = None
     """Who we are to a server, unless its address says it."""
+    keep_rejected_days: Kept | None = None
+    """Days that `rejected_events` are kept; for ever unless it is said."""
+    keep_alert_history_days: Kept | None = None
+    """Days that `alert_history` is kept; for ever unless it is said."""
     http: Http = Http()
 
     @model_validator(mode="after")
@@ -285,18 +297,44 @@ Cause = Literal[
 ]  # fmt: skip
 
 
+_CREDITS: dict[Cause, float] = {
+    "product": 50.0, "not_as_described": 50.0, "late": 30.0, "tracking": 30.0, "packaging": 30.0,
+}  # fmt: skip
+
+
 class Cases(Section):
-    """What an agent may give back by himself, in whatever currency, and what of it differs by root cause."""
+    """What an agent may give back by himself, in whatever currency, and what of it differs by root cause.
+
+    And the credit that a case earns which ends well, by root cause: what is not said stays as it is.
+    """
 
     refund_limit: Money = 10.0
     """What an agent may give back for an order, in its currency."""
     refund_limits: dict[Cause, Money] = {}
     """The same by root cause; of several the greatest."""
+    credits: dict[Cause, Money] = _CREDITS
+    """What an agent earns with a case that ends well, by root cause; of several the greatest."""
 
     def limit_of(self, causes: Iterable[str]) -> float:
         """Of a case with these root causes: the greatest."""
         limits = cast("dict[str, float]", self.refund_limits)
         return max((limits.get(cause, self.refund_limit) for cause in causes), default=self.refund_limit)
+
+    @property
+    def all_credits(self) -> dict[str, float]:
+        """Those that were said over those that were not."""
+        return cast("dict[str, float]", _CREDITS | self.credits)
+
+
+class Outreach(Section):
+    """Which orders are worth asking about, for feedback and a review: from so many days after receipt until so many."""
+
+    feedback_days: Span = (4, 30)
+    """From and until how many days after receipt an order is worth asking for feedback."""
+    review: Literal["off", "all", "happy"] = "off"
+    """Whom to ask for a product review: nobody, everybody, or, which marketplaces forbid, those with 4-5 stars."""
+    review_days: Span = (5, 30)
+    """The same for a product review."""
 
 
 class Web(Section):
