@@ -4,6 +4,7 @@ No Grafana runs here: the plugin's macros are expanded as it documents them, and
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -162,11 +163,21 @@ def test_series_by_label_have_one_value_for_each_time(served: Served, chosen: di
     assert {row[1] for row in rows} == {"critical", "warning"}
 
 
-def test_the_plugins_driver_is_let_in(served: Served) -> None:
-    """What clickhouse-go asks of a server before anything else, over HTTP."""
-    asked = "SELECT displayName(), version(), revision(), timezone()"
-    fields = {"default_format": "Native", "client_protocol_version": "54460", "enable_http_compression": "1"}
-    assert served.ask("", asked.encode(), {"Accept-Encoding": "gzip"}, **fields, readonly="2")[0] == 200
+@pytest.mark.parametrize("asked", ["SELECT timezone()", "SELECT version()"])
+def test_the_plugins_driver_is_let_in(served: Served, asked: str) -> None:
+    """What clickhouse-go 2.32, the driver of plugin 4.9.0, asks before anything else: one column and row, unframed."""
+    fields = {"default_format": "Native", "readonly": "2", "database": "sellerpulse"}
+    answer = served.ask("", asked.encode(), {"X-ClickHouse-User": "analyst", "Accept-Encoding": "gzip"}, **fields)
+    assert answer[0] == 200
+    assert answer[2].startswith(b"\x01\x01")
+
+
+@pytest.mark.xfail(strict=True, reason="chDB writes Native without the framing of client_protocol_version")
+def test_newer_drivers_get_the_framing_that_they_ask_for(served: Served) -> None:
+    """Of clickhouse-go 2.40 on, so of plugins from 4.11 on: until this holds, the plugin stays pinned."""
+    fields = {"default_format": "Native", "client_protocol_version": "54460"}
+    answer = served.ask("", b"SELECT version()", None, **fields)
+    assert answer[2].startswith(b"\x01\x00\x02\xff\xff\xff\xff\x00")  # block info
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -177,7 +188,9 @@ def test_a_dashboard_holds_together(name: str) -> None:
     _check_grid(board)
     text = json.dumps(board)
     sources = {(source["type"], source["uid"]) for source in PROVISIONED}
-    assert {*re.findall(r'"datasource": \{"type": "([^"]+)", "uid": "([^"]+)"', text)} <= sources
+    named = {*re.findall(r'"datasource": \{"type": "([^"]+)", "uid": "([^"]+)"', text)}
+    assert named
+    assert named <= sources
     variables = {variable["name"] for variable in board["templating"]["list"]}
     used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}", text)) - {"__url_time_range"}
     assert {one for one in used if not one.startswith("__")} == variables
@@ -230,7 +243,10 @@ def test_what_prometheus_is_asked_parses_and_names_what_workers_tell(tmp_path: P
         named = {name.removesuffix("_bucket") for name in re.findall(r"sellerpulse_\w+", expression)}
         assert named <= known, title
     if shutil.which("promtool") is None:
-        pytest.skip("promtool, of Debian's package prometheus, tells whether expressions parse")
+        reason = "promtool, of Debian's package prometheus, tells whether expressions parse"
+        if "SELLERPULSE_CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
     rules = [
         {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
         for number, (_, expression) in enumerate(PROMQL)
@@ -247,6 +263,9 @@ def test_compose_gives_grafana_what_its_provisioning_asks_for() -> None:
     asked = set(re.findall(r"\$(\w+)", (FOLDER / "provisioning" / "datasources" / "sellerpulse.yml").read_text()))
     assert asked <= service["environment"].keys()
     assert service["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    plugin, _, version = service["environment"]["GF_PLUGINS_PREINSTALL_SYNC"].partition("@")
+    assert plugin == PROVISIONED[0]["type"]
+    assert set(re.findall(r'"pluginVersion": "([^"]+)"', json.dumps(BOARDS))) == {version}
     mounted = dict(volume.split(":")[:2] for volume in service["volumes"])
     provider = yaml.safe_load((FOLDER / "provisioning" / "dashboards" / "sellerpulse.yml").read_text())["providers"][0]
     assert mounted["./deploy/grafana/dashboards"] == provider["options"]["path"]
