@@ -1,7 +1,7 @@
 // One account: why it is in trouble and until when, its metrics, and beside them the curve of one.
 
 import { h, mark, row, swap, table } from "./build.js";
-import { allMetrics, bandOf, changeOf, clockOf, dayOf, edgeOf, fullName, inDays, instant, judge, labelOf, metricOf, threshold, valueOf } from "./figures.js";
+import { allMetrics, bandOf, changeOf, clockOf, dayOf, edgeOf, fixed, fullName, inDays, instant, judge, labelOf, metricOf, sign, threshold, valueOf } from "./figures.js";
 import { alerts, cases, tick } from "./casework.js";
 import { curve } from "./curve.js";
 import { freshness } from "./overview.js";
@@ -86,7 +86,7 @@ export function account(main, page, at) {
         beyond && mark(level, `${words}: `), valueOf(name, value), band && h(`span.band.${band.colour}`, {}, t(`band.${band.colour}`))),
       change(name, value, day), change(name, value, week),
       h("td.num.edges", { title: metric.thresholds.map((edge) => `${named("rule", edge.rule)} ${edgeOf(name, edge)}: ${t(`severity.${edge.severity}`)}`).join("\n") },
-        edges.length ? `${metric.thresholds[0].op} ${edges.join(" / ")}` : ""));
+        edges.length ? `${sign(metric.thresholds[0].op)} ${edges.join(" / ")}` : ""));
   }
 
   return {
@@ -160,7 +160,7 @@ function why(told, link) {
     table(t("why"), [t("rule"), number(t("value")), number(t("threshold")), t("since.column"), t("ends"), t("sooner")],
       lines.map((line) => reason(told, line, link)), ".list.reasons"),
     coming(told),
-    told.outlook && h("p.small", {}, t("orders.to.rate", { n: told.outlook.orders_to_rate })),
+    told.outlook && h("p.small", {}, t("orders.to.rate", { n: fixed(told.outlook.orders_to_rate, 0) })),
   ];
 }
 
@@ -185,7 +185,7 @@ function reason(told, { rule, firing, breach, remedy }, link) {
       metric ? h("a", { href: link({ metric }), id: `why-${rule}` }, ruled) : ruled, firing.length > 1 && h("span.window", {}, ` × ${firing.length}`)),
     h("td.num", {}, metric ? valueOf(metric, value) : ""),
     h("td.num", {}, metric ? threshold(metric, breach?.threshold ?? firing[0].threshold) : ""),
-    h("td", {}, dayOf(earliest(firing))),
+    h("td.day", {}, dayOf(earliest(firing))),
     h("td.ends", {}, ends(told, breach, metric)),
     h("td", {}, metric ? sooner(remedy) : ""));
 }
@@ -202,8 +202,8 @@ function ends(told, breach, metric) {
 function sooner(remedy) {
   if (!remedy) return "";
   if (!remedy.good || (remedy.today === null && remedy.by === null)) return t("remedy.none");
-  const said = (n) => t("remedy", { n, good: named("good", remedy.good) });
-  const by = remedy.by ? ` ${t("remedy.by", { n: remedy.by, day: remedy.by_day })}` : "";
+  const said = (n) => t("remedy", { n: fixed(n, 0), good: named("good", remedy.good) });
+  const by = remedy.by ? ` ${t("remedy.by", { n: fixed(remedy.by, 0), day: remedy.by_day })}` : "";
   return remedy.today === null ? t("remedy.none") : said(remedy.today) + by;
 }
 

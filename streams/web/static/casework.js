@@ -83,8 +83,8 @@ function alert(each) {
     h("td", {}, t(`state.${each.state}`)),
     h("td.num", {}, metric ? valueOf(metric, each.value) : ""),
     h("td.num", {}, metric ? threshold(metric, each.threshold) : ""),
-    h("td", { title: instant(each.since) }, dayOf(each.since)),
-    h("td", { title: instant(each.resolved_at) }, dayOf(each.resolved_at)),
+    h("td.day", { title: instant(each.since) }, dayOf(each.since)),
+    h("td.day", { title: instant(each.resolved_at) }, dayOf(each.resolved_at)),
     h("td", {}, orders(each)),
     h("td", {}, each.acked_by ?? h("span.nil", {}, "–")));
 }

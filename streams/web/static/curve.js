@@ -118,8 +118,8 @@ function line(each) {
   return row({},
     h("th.id", { scope: "row" }, each.order_id ?? each.conversation_id),
     h("td", {}, each.counters.map((name) => labelOf(name).label).join(", ") + worth),
-    h("td", {}, each.dated),
-    h("td", {}, each.leaves ? [each.leaves, h("span.window", {}, ` ${t(`leaves.${each.leaves_by}`)}`)] : t("leaves.never")),
+    h("td.day", {}, each.dated),
+    h("td.day", {}, each.leaves ? [each.leaves, h("span.window", {}, ` ${t(`leaves.${each.leaves_by}`)}`)] : t("leaves.never")),
     h("td", {}, h("ul.events", {}, each.events.map((event) =>
       h("li", {}, h("time", { datetime: event.time, title: instant(event.time) }, dayOf(event.time)), " ", inWords(event.what))))));
 }
@@ -128,6 +128,6 @@ function line(each) {
 function inWords(what) {
   return what.split(", ").map((part) => {
     const [, number] = /^(\d) stars?$/.exec(part) ?? [], [, day] = /^promised by (.*)$/.exec(part) ?? [];
-    return number ? t("stars.n", { n: number }) : day ? t("event.promised", { day }) : named("event", part);
+    return number ? `${number}★` : day ? t("event.promised", { day }) : named("event", part);
   }).join(", ");
 }

@@ -89,7 +89,11 @@ export function judge(name, value, firing) {
 }
 
 export function edgeOf(name, { op, value }) {
-  return `${op} ${threshold(name, value)}`;
+  return `${sign(op)} ${threshold(name, value)}`;
+}
+
+export function sign(op) {
+  return { "<=": "≤", ">=": "≥" }[op] ?? op;
 }
 
 // A threshold is said as it was set, with no more decimals than it has.
