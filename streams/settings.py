@@ -103,7 +103,7 @@ def _path_of(variable: str) -> tuple[str, ...]:
 
 
 def _parsed(variable: str, text: str) -> Any:
-    if not text.startswith(("[", "{")) or variable.endswith("PASSWORD"):  # which may begin with anything
+    if not text.startswith(("[", "{")) or variable.endswith(("PASSWORD", "TOKEN")):  # which may begin with anything
         return text
     try:
         return json.loads(text)

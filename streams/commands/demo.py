@@ -186,8 +186,8 @@ def _page(settings: "Settings", replay: "Replay") -> Iterator[str | None]:
     server = Server(
         page.routes(), host=settings.web.host, port=settings.web.port, spare=SPARE, around=[page.guard.around]
     )
-    with Apart(server, page):
-        yield server.url
+    with Apart(server, page) as apart:
+        yield apart.url
 
 
 def _say_what_next(db: str, page: str | None) -> None:

@@ -33,7 +33,8 @@ def command(settings: "Settings", dlq_limit: float) -> int:
     seconds, and nothing is lost or counted twice. Workers on one embedded folder need it served: see `clickhouse`.
     One worker alone on a folder serves it to analysts, who only read, at http://127.0.0.1:8123 or the next port that
     is free ([clickhouse.http] in the settings says where, by which password, or not at all).
-    It shows its metrics and its health at http://127.0.0.1:8080/metrics, /healthz and /readyz: settings [web].
+    It shows the page at http://127.0.0.1:8080, and there its metrics and its health at /metrics, /healthz and /readyz
+    (settings [web]). Who shows the token of web.token_file may acknowledge and silence alerts by the page, nobody else.
     A password in --db shows in `ps`; SELLERPULSE_CLICKHOUSE__PASSWORD, or password_file in the settings, does not.
 
     A worker that refuses more than --dlq-limit of a topic's last 10,000 records, and at least 100 of them, exits 1

@@ -11,10 +11,10 @@ from schemas.rows import AccountId, DailyRows
 from streams.core.digest import MAIN
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Terms, iso
 from streams.core.parts import plain
-from streams.core.rules import NUMERIC, SEVERITIES, Rule
+from streams.core.rules import SEVERITIES, Rule
 from streams.port import as_of_day
 from streams.reading.account import Unknown, events_of, read_account
-from streams.reading.answers import Answer, check_metric, of_value, wanted_since, written
+from streams.reading.answers import Answer, of_value, wanted_since, written
 from streams.reading.cases import instant, next_step
 from streams.reading.cases import plain as plain_case
 from streams.reading.catalogue import bands_of, levels_of
@@ -32,19 +32,18 @@ _BEFORE = {"value": 0, "day_before": 1, "week_before": 7}
 
 @dataclass(frozen=True)
 class Standards:
-    """By what accounts are judged."""
+    """By what accounts are judged; and how many events one may have whose stories are looked into."""
 
     terms_of: Callable[[str], Terms]
     rules: Sequence[Rule]
+    most_events: int = MOST_EVENTS
 
 
 def accounts(store: "Store", wanted: "Wanted") -> Answer:
     """A stretch of all accounts, with the main metrics; freshness is that of all that are wanted."""
     from sink.desk import now_ms
-    from sink.overview import TROUBLE, marketplaces, overview
+    from sink.overview import marketplaces, overview
 
-    if wanted.sort != TROUBLE:
-        check_metric(wanted.sort, NUMERIC)
     found = overview(store, wanted, MAIN)
     return {
         "as_of": iso(as_of_day(store)),
@@ -107,7 +106,7 @@ def standing(store: "Store", key: AccountId) -> Answer:
 
 def ahead(store: "Store", standards: Standards, key: AccountId) -> Forecast:
     """An account's coming days, as `sellerpulse outlook` tells them. Raises TooLarge, and as `read_account`."""
-    opened = read_account(store, standards.terms_of, *key, most=MOST_EVENTS)
+    opened = read_account(store, standards.terms_of, *key, most=standards.most_events)
     by = opened.as_of + BY_DAYS
     return forecast(opened.account, standards.rules, opened.as_of, open_cases=(), days=None, by=by, without=None)
 
@@ -124,7 +123,6 @@ def outlook(told: Forecast) -> Answer:
 
 def series(store: "Store", standards: Standards, key: AccountId, name: str, told: Forecast | None) -> Answer:
     """A metric over the last year, and in the coming days if those are `told`, with what it is held against."""
-    check_metric(name, NUMERIC)
     rows = _rows(store, key, as_of_day(store) - CURVE_DAYS + 1, [name])
     coming = [] if told is None else list(days_of(told, name))[1:]
     return {
@@ -144,13 +142,12 @@ def series(store: "Store", standards: Standards, key: AccountId, name: str, told
 
 def explained(store: "Store", standards: Standards, key: AccountId, name: str, day: int | None) -> Answer:
     """What counts in a metric at the end of a day, as `sellerpulse explain` tells it, the newest of it."""
-    check_metric(name)
     terms = standards.terms_of(key[1])
 
     def since(last: int) -> int | None:
         return wanted_since([name], terms, last if day is None else min(day, last))
 
-    opened = read_account(store, standards.terms_of, *key, since=since, most=MOST_EVENTS)
+    opened = read_account(store, standards.terms_of, *key, since=since, most=standards.most_events)
     answer = of_value(opened, name, opened.day_of(day, opened.as_of))
     every = answer["contributions"]
     return answer | {"contributions": every[:CONTRIBUTIONS], "contributions_total": len(every)}

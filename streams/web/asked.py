@@ -1,11 +1,13 @@
 """What requests say, checked: parameters of a query, and words of a body. What is wrong is a ConfigurationError."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigurationError
 from schemas.events import MS_A_DAY, to_ms
 from schemas.rows import AccountId
+from streams.core.rules import NUMERIC
+from streams.reading.answers import check_metric
 
 if TYPE_CHECKING:
     from sink.overview import Wanted
@@ -24,8 +26,10 @@ def wanted_of(query: Query) -> "Wanted":
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise ConfigurationError("order is asc or desc")
+    sort = text_of(query, "sort", TROUBLE)
+    check_metric(sort, (TROUBLE, *NUMERIC))
     return Wanted(
-        text_of(query, "q", ""), text_of(query, "marketplace", ""), text_of(query, "sort", TROUBLE), order == "desc",
+        text_of(query, "q", ""), text_of(query, "marketplace", ""), sort, order == "desc",
         _number(query, "offset", 0, 0, _OFFSET), _number(query, "limit", 100, 1, _LIMIT),
     )  # fmt: skip
 
@@ -43,6 +47,13 @@ def text_of(query: Query, name: str, default: str | None = None) -> str:
     if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
         raise ConfigurationError(f"{name} is no text")
     return text
+
+
+def metric_of(query: Query, known: Iterable[str]) -> str:
+    """Which metric, of these."""
+    name = text_of(query, "metric")
+    check_metric(name, known)
+    return name
 
 
 def day_of(query: Query) -> int | None:

@@ -44,12 +44,15 @@ class Live:
     async def listen(self) -> "asyncio.Queue[Event]":
         """Changes from now on, each once. Raises Busy, and SellerpulseError if the database cannot be looked at."""
         queue: asyncio.Queue[Event] = asyncio.Queue(WAITING)
-        if self._task is None:
+        if self._is_idle():
             before = await self._reader.ask(_look)
-            if self._task is None:  # nobody was faster
+            if self._is_idle():  # nobody was faster
                 self._task = asyncio.create_task(self._watch(before))
         self._listeners.add(queue)
         return queue
+
+    def _is_idle(self) -> bool:
+        return self._task is None or self._task.done()
 
     def leave(self, queue: "asyncio.Queue[Event]") -> None:
         """Hear no more; the last one who leaves ends the watch."""

@@ -16,6 +16,8 @@ from aiohttp import web
 
 from schemas.errors import ConfigurationError, SellerpulseError
 from schemas.rows import AccountId
+from streams.core.metrics import METRIC_BY_NAME
+from streams.core.rules import NUMERIC
 from streams.credentials import open_store, page_token
 from streams.reading import notices, standing
 from streams.reading.account import TooLarge
@@ -23,7 +25,7 @@ from streams.reading.catalogue import catalogue
 from streams.reading.forecast import Forecast
 from streams.sections import ClickHouse
 from streams.settings import Settings
-from streams.web.asked import account_of, day_of, moment_of, said, text_of, wanted_of
+from streams.web.asked import account_of, day_of, metric_of, moment_of, said, wanted_of
 from streams.web.guard import HEADERS, Guard
 from streams.web.live import Live
 from streams.web.reader import Reader
@@ -124,7 +126,7 @@ class Page:
         return _json(await self._reader.ask_once(("account", key), call))
 
     async def _series(self, request: web.Request) -> web.Response:
-        key, name = account_of(request.query), text_of(request.query, "metric")
+        key, name = account_of(request.query), metric_of(request.query, NUMERIC)
 
         def call(store: Any) -> bytes:
             try:
@@ -136,7 +138,7 @@ class Page:
         return _json(await self._reader.ask_once(("series", key, name), call))
 
     async def _explain(self, request: web.Request) -> web.Response:
-        key, name, day = account_of(request.query), text_of(request.query, "metric"), day_of(request.query)
+        key, name, day = account_of(request.query), metric_of(request.query, METRIC_BY_NAME), day_of(request.query)
 
         def call(store: Any) -> bytes:
             return orjson.dumps(standing.explained(store, self._standards, key, name, day))

@@ -5,6 +5,8 @@ whoever comes while they have enough to do is sent away for a while.
 """
 
 import asyncio
+import logging
+import os
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +21,13 @@ THREADS = 2
 AT_WORK = 24  # questions, those that wait for a thread among them
 KEPT_S = 1.0
 _KEPT = 64  # answers
-STATEMENT_S = 15
 STOP_S = 5.0
+_SETTINGS = {
+    "max_execution_time": 15,  # seconds
+    "max_threads": max((os.cpu_count() or 1) // 2, 1),  # the rest is the writer's
+}
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -65,15 +72,22 @@ class Reader:
         return cast("T", await asyncio.shield(task))
 
     def _call(self, call: "Callable[[Store], T]") -> T:
-        store: Store | None = getattr(self._mine, "store", None)
-        if store is None:
-            try:
-                self._mine.store = store = self._open()
-            except ConfigurationError as failed:  # of ours, not of who asks
-                raise Unavailable("the database cannot be opened") from failed
-            store.client.set_client_setting("max_execution_time", STATEMENT_S)
-            self._stores.append(store)
-        return call(store)
+        if not hasattr(self._mine, "store"):
+            self._mine.store = self._opened()
+        return call(self._mine.store)
+
+    def _opened(self) -> "Store":
+        try:
+            store = self._open()
+        except ConfigurationError as failed:  # of ours, not of who asks
+            log.warning("the page cannot open the database: %s", failed)
+            raise Unavailable("the database cannot be opened") from failed
+        self._stores.append(store)
+        for name, value in _SETTINGS.items():
+            offered = store.client.server_settings.get(name)
+            if offered is not None and not offered.readonly:
+                store.client.set_client_setting(name, value)
+        return store
 
     async def stop(self) -> None:
         """Let go of the database; a question that takes long is left to itself."""

@@ -19,6 +19,8 @@ from streams.transport import Beside
 
 log = logging.getLogger(__name__)
 
+_DEAF = log.getChild("deaf")  # what is no HTTP is answered, and not worth a traceback of whatever a stranger sent
+_DEAF.setLevel(logging.CRITICAL)
 STOP_S = 1.0  # for requests under way
 BODY_BYTES = 16 << 10
 
@@ -47,7 +49,9 @@ class Server:
         """Serve, if the address can be had."""
         app = web.Application(middlewares=self._around, client_max_size=BODY_BYTES)
         app.add_routes(self._routes)
-        self._runner = runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
+        self._runner = runner = web.AppRunner(
+            app, access_log=None, logger=_DEAF, handle_signals=False, shutdown_timeout=STOP_S
+        )
         await runner.setup()
         try:
             await self._listen(runner)
@@ -83,9 +87,14 @@ class Apart:
     """A server on an event loop and a thread of its own, for a `with` block; `pages` are stopped after it."""
 
     def __init__(self, server: Server, *pages: Beside) -> None:
-        self._beside = (server, *pages)
+        self._server, self._beside = server, (server, *pages)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="page", daemon=True)
+
+    @property
+    def url(self) -> str | None:
+        """Where it is served."""
+        return self._server.url
 
     def __enter__(self) -> Self:
         self._thread.start()

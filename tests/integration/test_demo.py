@@ -1,6 +1,8 @@
 """`sellerpulse demo`: the first thing that people run, in a folder of their own."""
 
+import json
 import re
+import urllib.request
 from pathlib import Path
 
 import clickhouse_connect
@@ -42,9 +44,9 @@ def test_a_demo_of_a_file_follows_another_demo_in_the_same_folder(folder: Path) 
     assert sql(folder / "sellerpulse-demo", counted) == f'{{"n":{SELLERS}}}\n'  # nothing of the first demo is left
 
 
-def test_a_demo_that_stays_shows_clickhouse_connect_what_sql_shows(folder: Path) -> None:
+def test_a_demo_that_stays_shows_clickhouse_connect_what_sql_shows_and_the_page(folder: Path) -> None:
     asked = "SELECT * FROM seller_daily ORDER BY seller_id, marketplace_id, day"
-    with Program(folder, "demo", "mine.jsonl.gz", "--stay") as demo:
+    with Program(folder, "demo", "mine.jsonl.gz", "--stay", WEB__ENABLED="true", WEB__PORT="0") as demo:
         wait_until(lambda: "until Ctrl-C" in demo.log(), 120, "the demo's end", demo)
         url = served_at(folder / "sellerpulse-demo")
         assert url is not None
@@ -54,4 +56,8 @@ def test_a_demo_that_stays_shows_clickhouse_connect_what_sql_shows(folder: Path)
             found = client.raw_query(asked, fmt="JSONEachRow").decode()
         assert found == sql(folder / "sellerpulse-demo", asked)
         assert found.count("\n") > SELLERS * 100
+        page = re.search(r"next:\n  open (\S+)", demo.log())
+        assert page is not None
+        with urllib.request.urlopen(f"{page[1]}/api/overview", timeout=60) as answer:  # noqa: S310  # our own server
+            assert json.load(answer)["total"] >= SELLERS
         assert demo.stop(30) == 0

@@ -154,7 +154,8 @@ def test_a_broker_that_answers_nobody_is_told_and_forgotten_when_it_does(
 def test_nothing_else_is_open(scraped: tuple[Place, Program, str]) -> None:
     _, worker, url = scraped
     assert listening(worker) == {url}
-    for path in ("/", "/stats/", "/graph/", "/tables/", "/router/", "/production/index"):  # Faust's own
+    assert "<!doctype html>" in ask(url)[1].lower()
+    for path in ("/stats/", "/graph/", "/tables/", "/router/", "/production/index"):  # Faust's own
         assert ask(url + path)[0] == 404
 
 

@@ -9,8 +9,8 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from schemas.errors import ConfigurationError
-from streams.credentials import faust_credentials, librdkafka, open_store, registry_client
-from streams.sections import ClickHouse, Kafka, Registry
+from streams.credentials import faust_credentials, librdkafka, open_store, page_token, registry_client
+from streams.sections import ClickHouse, Kafka, Registry, Web
 
 SECRET = "hunter" + "2"
 
@@ -124,3 +124,14 @@ def test_a_key_whose_password_is_missing_is_not_asked_for(folder: Path) -> None:
 def test_a_database_whose_password_file_is_missing_is_not_asked() -> None:
     with pytest.raises(ConfigurationError, match=r"clickhouse\.password_file: nowhere cannot be read: No such file"):
         open_store(ClickHouse.model_validate({"url": "https://localhost:1/x", "password_file": "nowhere"}))
+
+
+def test_the_pages_token_is_said_or_in_a_file_or_there_is_none(folder: Path) -> None:
+    assert page_token(Web()) is None
+    assert page_token(Web.model_validate({"token": SECRET})) == SECRET
+    assert page_token(Web(token_file=str(folder / "secret"))) == SECRET
+    assert SECRET not in repr(Web.model_validate({"token": SECRET}))
+    with pytest.raises(ConfigurationError, match=r"web\.token_file: .*none cannot be read"):
+        page_token(Web(token_file=str(folder / "none")))
+    with pytest.raises(ValueError, match="token and token_file are both given"):
+        Web.model_validate({"token": SECRET, "token_file": "secret"})

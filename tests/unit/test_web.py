@@ -75,6 +75,19 @@ def test_a_port_that_is_taken_is_one_line(caplog: pytest.LogCaptureFixture) -> N
     assert said.exc_info is None
 
 
+def test_a_port_that_is_taken_gives_way_to_a_spare_one() -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            server = Server([], host="127.0.0.1", port=port, spare=9)
+            await server.start()
+            assert server.url is not None
+            assert port < int(server.url.rpartition(":")[2]) <= port + 9
+            await server.stop()
+
+    asyncio.run(run())
+
+
 def test_a_stopped_server_lets_go_of_its_port_although_somebody_listens() -> None:
     async def forever(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
