@@ -52,12 +52,13 @@ def desk_of(clickhouse: ClickHouse) -> "Desk | None":
 
     Raises ConfigurationError.
     """
-    from sink.analysts import Desk, Limits
     from sink.connect import is_server
 
     http = clickhouse.http
     if is_server(clickhouse.url) or not http.enabled:
         return None
+    from sink.analysts import Desk, Limits  # the engine comes with it
+
     limits = Limits(http.max_execution_s, http.max_result_rows, http.max_memory_mb)
     return Desk(http.host, http.port, _analysts_password(clickhouse), limits)
 

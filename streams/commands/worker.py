@@ -4,7 +4,8 @@ Place in the flow: starts it and waits for the end.
 """
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -14,10 +15,20 @@ from streams.commands.cli import configured
 from streams.refusals import LIMIT
 
 if TYPE_CHECKING:
+    from sink.analysts import Desk
     from streams.settings import Settings
 
-
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def serving(folder: str, desk: "Desk") -> Iterator[None]:
+    """Analysts are served from the folder for a `with` block. Raises as `sink.analysts.Analysts`."""
+    from sink.analysts import Analysts  # and the engine with it, which is 200 MB where there is a server
+
+    with Analysts(folder, desk) as analysts:
+        log.info("analysts are served at %s", analysts.url)
+        yield
 
 
 @click.command()
@@ -48,7 +59,6 @@ def command(settings: "Settings", dlq_limit: float) -> int:
       sellerpulse worker --db ./pulse --log-format json
       sellerpulse worker --dlq-limit 1
     """
-    from sink.analysts import Analysts
     from streams.credentials import desk_of, open_store
     from streams.run import run_worker
     from streams.topics import Cluster, wanted
@@ -59,9 +69,7 @@ def command(settings: "Settings", dlq_limit: float) -> int:
     open_store(settings.clickhouse).close()  # a wrong address is one line here, and a retry later
     desk = desk_of(settings.clickhouse)
     try:
-        with Analysts(settings.clickhouse.url, desk) if desk else nullcontext() as analysts:
-            if analysts:
-                log.info("analysts are served at %s", analysts.url)
+        with serving(settings.clickhouse.url, desk) if desk else nullcontext():
             run_worker(settings, dlq_limit=dlq_limit)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
