@@ -45,6 +45,14 @@ chaos: .venv/.dev ## kills and other faults under load, three quarters of an hou
 score: .venv/.dev ## how well comments are read: precision and recall
 	$(BIN)/python -m tests.comments
 
+.PHONY: vendor
+vendor: install ## fetch anew what lies here of npm's registry: the page's charts, the tests' accessibility checker
+	$(BIN)/python -m tests.vendored
+
+.PHONY: screenshots
+screenshots: .venv/.dev ## the README's pictures of the page, of a demo
+	$(BIN)/python -m tests.screenshots
+
 .PHONY: constraints
 constraints: install ## resolve the pins anew, for every Python we support
 	$(PIP) uv
