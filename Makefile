@@ -49,6 +49,14 @@ score: .venv/.dev ## how well comments are read: precision and recall
 docs: .venv/.dev ## the documentation, in site/: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+.PHONY: vendor
+vendor: install ## fetch anew what lies here of npm's registry: the page's charts, the tests' accessibility checker
+	$(BIN)/python -m tests.vendored
+
+.PHONY: screenshots
+screenshots: .venv/.dev ## the README's pictures of the page, of a demo
+	$(BIN)/python -m tests.screenshots
+
 .PHONY: constraints
 constraints: install ## resolve the pins anew, for every Python we support
 	$(PIP) uv

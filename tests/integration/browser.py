@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -90,7 +91,14 @@ class Tab:
 
     def see(self, selector: str, words: str = "") -> str:
         """Wait until this can be read there; all that can."""
-        return self.wait(lambda: words in (found := self.text(selector)) and (found or self.count(selector)) and (found or " "), f"{words!r} at {selector}")
+        here = json.dumps(selector)
+        script = f"(e => e && [e.innerText])(document.querySelector({here}))"
+
+        def seen() -> list[str] | None:
+            found: list[str] | None = self.run(script)
+            return found if found and words in found[0] else None
+
+        return self.wait(seen, f"{words!r} at {selector}")[0]
 
     # --- what is done ------------------------------------------------------------------------------------------
 
@@ -164,21 +172,16 @@ def browsing() -> Iterator[Tab]:
     its_read, write = os.pipe()
     read, its_write = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
-            "--disable-component-update", "--disable-background-networking", "--disable-sync", "--hide-scrollbars",
-            "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank",
-        ]  # fmt: skip
-
-        def wire() -> None:  # the protocol's own numbers, in the child
-            os.dup2(its_read, 13)
-            os.dup2(its_write, 14)
-            os.dup2(13, 3)
-            os.dup2(14, 4)
-
+        flags = (
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "--disable-extensions", "--disable-component-update", "--disable-background-networking", "--disable-sync",
+            "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank",
+        )  # fmt: skip
+        placed = f'exec "$0" "$@" 3<&{its_read} 4>&{its_write}'  # the numbers that the protocol knows
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=wire, close_fds=False, start_new_session=True
-        )
+            ["bash", "-c", placed, CHROMIUM, *flags], pass_fds=(its_read, its_write), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         os.close(its_read)
         os.close(its_write)
         try:
@@ -187,7 +190,7 @@ def browsing() -> Iterator[Tab]:
             os.close(write)
             os.close(read)
             try:
-                process.wait(10)
+                process.wait(20)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

@@ -76,7 +76,7 @@ const WORDS = {
   "change.week": ["Since last week", "较上周"],
   "better": ["better", "变好"],
   "worse": ["worse", "变差"],
-  "points": ["{n} pp", "{n} 个百分点"],
+  "points": ["{n} pp", "{n} 百分点"],
   "yes": ["yes", "是"], "no": ["no", "否"],
   "curve": ["{metric}: the last year and the outlook", "{metric}：最近一年及展望"],
   "curve.hint": ["Click a day, or move with the arrow keys and press Enter, to see the orders behind it.",
