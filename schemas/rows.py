@@ -176,6 +176,45 @@ class SourceGap(NamedTuple):
     ended_at: int | None
 
 
+class Threshold(NamedTuple):
+    """Of a rule on a metric: in breach is what compares so with it; an alert ends at `clear`, None: there too."""
+
+    rule: str
+    severity: str
+    comparison: str
+    threshold: float
+    clear: float | None
+
+
+class Definition(NamedTuple):
+    """What a metric is on a marketplace; of "" on every one that no other names. No `window_days`: it has no window."""
+
+    name: str
+    marketplace_id: str
+    formula: str
+    unit: str
+    window_days: int | None
+    thresholds: list[Threshold]
+    source: str
+
+
+class InForce(NamedTuple):
+    """What the database needs of the settings: for views, and how long it keeps rows (None: for ever).
+
+    `credits` are by root cause; spans are from so many days after an order's receipt until so many.
+    """
+
+    partitions: int
+    receipt_days: int
+    credits: dict[str, float]
+    feedback_days: tuple[int, int]
+    review: str
+    review_days: tuple[int, int]
+    definitions: list[Definition]
+    keep_rejected_days: int | None = None
+    keep_alert_history_days: int | None = None
+
+
 class AlertRow(NamedTuple):
     """One alert in one state; times are epoch ms. `gone`: it never was."""
 

@@ -57,8 +57,9 @@ def refuse_newer(place: str, applied: Iterable[str], ddl: Path = DDL) -> None:
 
 def _add_metrics(client: Client) -> None:
     """Columns of metrics that are newer than the table. They are right when the rows have been computed anew."""
-    for metric in _metrics_missing(client, "stored_seller_daily"):
-        client.command(f"ALTER TABLE stored_seller_daily ADD COLUMN IF NOT EXISTS {_column(metric)}")
+    for table in ("stored_seller_daily", "stored_seller_current"):
+        for metric in _metrics_missing(client, table):
+            client.command(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {_column(metric)}")
 
 
 def _metrics_missing(client: Client, table: str) -> list[Metric]:

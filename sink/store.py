@@ -4,6 +4,7 @@ Every write may be repeated: what is written twice is one row. Calls block; the 
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -100,20 +101,33 @@ class Store(CaseBook):
 
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version` and every metric."""
+        now = pa.scalar(time.time_ns() // 1_000_000, pa.timestamp("ms", "UTC"))
         arrays = {
             "seller_id": repeated([seller for seller, _ in accounts], sizes),
             "marketplace_id": repeated([marketplace for _, marketplace in accounts], sizes),
             "day": pa.array(columns["day"].astype(np.int32), pa.date32()),
             "version": pa.array(columns["version"], pa.uint64()),
+            "computed_at": pa.repeat(now, sum(sizes)),
         }
         arrays |= {metric.name: as_written(metric, columns[metric.name]) for metric in METRICS}
-        self._insert("stored_seller_daily", pa.table(arrays))
+        rows = pa.table(arrays)
+        self._insert("stored_seller_daily", rows)
+        self._insert("stored_seller_current", rows.take(np.cumsum(sizes) - 1))
 
     def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
         """Write the rows of these accounts from day `first` to `as_of` as their stored events give them."""
         names = ", ".join(metric.name for metric in METRICS)
         select = recompute(terms, of_accounts(accounts), first=first, as_of=as_of, epoch=epoch)
         self._command(f"INSERT INTO stored_seller_daily ({_KEY}, day, version, {names}) {select}")
+        self._show(f"{of_accounts(accounts)} AND day = toDate({as_of})")
+
+    def _show(self, which: str) -> None:
+        """Make the latest of these rows those of their accounts, where no later or greater one is."""
+        columns = f"{_KEY}, day, {', '.join(metric.name for metric in METRICS)}, computed_at, version"
+        self._command(
+            f"""INSERT INTO stored_seller_current ({columns}) SELECT {columns} FROM stored_seller_daily FINAL
+            WHERE {which} ORDER BY day DESC LIMIT 1 BY {_KEY} SETTINGS optimize_move_to_prewhere_if_final = 1"""
+        )
 
     def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, Wrong]:
         """Of these accounts those with rows other than their stored events give, and what is wrong with them."""
@@ -134,6 +148,9 @@ class Store(CaseBook):
                     ON of.seller_id = r.seller_id AND of.marketplace_id = r.marketplace_id
                 WHERE r.version >= of.bound OR r.day > (SELECT max(day) FROM as_of_days))"""
         )
+        for these in _slices(list(versions)):
+            self._command(f"DELETE FROM stored_seller_current WHERE {these}")
+            self._show(these)
 
     def strays(self) -> list[AccountId]:
         """Accounts that have rows or cases, and no event."""
@@ -162,7 +179,9 @@ class Store(CaseBook):
         columns = {"day": pa.array(days, pa.date32()), "gone": pa.array([1] * len(days), pa.uint8())}
         columns |= {"seller_id": [account[0]] * len(days), "marketplace_id": [account[1]] * len(days)}
         columns["version"] = pa.array([version] * len(days), pa.uint64())
-        self._insert("stored_seller_daily", pa.table(columns))
+        rows = pa.table(columns)
+        self._insert("stored_seller_daily", rows)
+        self._insert("stored_seller_current", rows.slice(len(days) - 1))
 
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are; after the rows, so that a crash in between shows."""

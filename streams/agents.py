@@ -8,7 +8,7 @@ later batch is taken: its offset would be committed over the one that failed.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, cast
@@ -18,7 +18,7 @@ from faust.types import TP
 from schemas.codec import Codec
 from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
-from schemas.rows import Standard
+from schemas.rows import InForce, Standard
 from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.clocks import Clocks
@@ -41,6 +41,7 @@ REVOKE_S = 8.0  # for a last flush, within the session time-out
 TELL_S = 5.0  # for messages under way to receivers
 TURN_S = 0.2  # how often the clock is looked at
 CHECK_S = 60.0  # how often some rows are held against their events
+LAG_S = 15.0  # how often the lag is noted
 ASK_S = 5.0  # how often the store is asked whether it is there
 
 
@@ -49,6 +50,12 @@ class Store(Sink, AlertStore, DigestStore, Protocol):
 
     def next_epoch(self) -> int:
         """A fencing epoch greater than any taken before."""
+
+    def adopt(self, said: InForce) -> None:
+        """From now on views show, and rows age, by these settings."""
+
+    def add_lags(self, lags: Mapping[Partition, int]) -> None:
+        """So many records of each topic and partition are not durable yet."""
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -84,8 +91,9 @@ class Worker:
 
     `open_sink` connects to the store, in the sink's own thread. `as_of` gives the as-of day that the worker is to
     have: the wall clock's for a live one. `judge` evaluates the alert rules; `standard` tells the settings apart;
-    `hot_bytes` is what accounts may take of memory, `dlq_limit` the share of records that may be refused; every
-    `check_s` some rows are held against their events. `tally` is what it counts of itself.
+    `in_force` is what the store is to know of them, None: it does; `hot_bytes` is what accounts may take of memory,
+    `dlq_limit` the share of records that may be refused; every `check_s` some rows are held against their events.
+    `tally` is what it counts of itself.
     """
 
     def __init__(
@@ -98,6 +106,7 @@ class Worker:
         as_of: Callable[[Store], int | None],
         judge: Judge,
         standard: Standard,
+        in_force: InForce | None,
         hot_bytes: int,
         dlq_limit: float,
         check_s: float,
@@ -105,6 +114,7 @@ class Worker:
     ) -> None:
         self.app, self.codec, self.terms_of = app, codec, terms_of
         self.open_sink, self.as_of, self.judge, self.standard = open_sink, as_of, judge, standard
+        self.in_force = in_force
         self.hot_bytes, self.check_s, self.tally = hot_bytes, check_s, tally
         self.pipeline: Pipeline | None = None
         self.sink: Store | None = None
@@ -152,6 +162,8 @@ class Worker:
         if self.sink is None:
             self.sink = await self._in_thread(self.open_sink)
             self._store_computing = await self._in_thread(self.open_sink)
+            if self.in_force is not None:
+                await self._in_thread(self.sink.adopt, self.in_force)
         sink = self.sink
         epoch, as_of = await self._in_thread(sink.next_epoch), await self._in_thread(sink.as_of)
         count = await cast("Consumer", self.app.consumer).count_partitions(TOPICS)
@@ -191,7 +203,7 @@ class Worker:
         sampler = Sampler(store, self.terms_of, self.standard, pipeline.tenure.epoch, call)
         clocks = self.judge.clocks(pipeline, store, call)
         self._start(self.judge.digest(pipeline, store, call))
-        check_due, ask_due = time.monotonic() + self.check_s, 0.0
+        check_due, ask_due, lag_due = time.monotonic() + self.check_s, 0.0, 0.0
         while not pipeline.over:
             day = await self._in_thread(self.as_of, self.sink)
             if day is not None:
@@ -199,12 +211,20 @@ class Worker:
             if time.monotonic() >= ask_due:  # or nobody would know that it is gone while no record comes
                 await self._in_thread(pipeline.sink.as_of)
                 ask_due = time.monotonic() + ASK_S
+            if self.in_force is not None and time.monotonic() >= lag_due:
+                await call(store.add_lags, self._lags())
+                lag_due = time.monotonic() + LAG_S
             if clocks is not None:
                 await clocks.look(now_ms(), is_behind=pipeline.is_behind())
             if time.monotonic() >= check_due:
                 await pipeline.check(sampler)
                 check_due = time.monotonic() + self.check_s
             await asyncio.sleep(TURN_S)
+
+    def _lags(self) -> dict[Partition, int]:
+        """Of topics of events, as far as they are known."""
+        lags = cast("Consumer", self.app.consumer).lag()
+        return {(tp.topic, tp.partition): records for tp, records in lags.items() if tp.topic in TOPICS}
 
     async def _judge(self, pipeline: Pipeline, written: Written) -> None:
         await self.judge.judge(pipeline, cast("Store", pipeline.sink), written)

@@ -25,6 +25,7 @@ from streams.credentials import (
 )
 from streams.digest import Schedule
 from streams.health import Health
+from streams.inforce import in_force
 from streams.outbox import Outbox
 from streams.receivers import (
     AlertmanagerReceiver,
@@ -94,6 +95,7 @@ def create_app(
             else Historian(rules, other_rules)
         ),
         standard=settings.standard(judged=not live),
+        in_force=in_force(settings) if live else None,  # a replay says it for all its workers
         hot_bytes=HOT_BYTES if live else 0,  # a replay has no head to be near
         dlq_limit=dlq_limit,
         check_s=CHECK_S if live else math.inf,

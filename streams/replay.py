@@ -19,6 +19,7 @@ from streams.connectors.files import Source
 from streams.core.metrics import iso
 from streams.credentials import desk_of, open_store
 from streams.feeder import Fed, Feeder
+from streams.inforce import in_force
 from streams.run import WorkerProcesses
 from streams.sections import ClickHouse, Kafka
 from streams.settings import Settings
@@ -90,6 +91,7 @@ def replaying(settings: Settings, *, workers: int = 1, port: int = 0, analysts: 
             clickhouse = ClickHouse(url=at.url)
         store = open_store(clickhouse)
         stack.callback(store.close)
+        store.adopt(in_force(settings))
         broker = EmbeddedBroker(DATA_TOPICS)
         stack.callback(broker.close)
         kafka = Kafka(bootstrap=broker.bootstrap, group=settings.kafka.group)  # in plain text, without a registry

@@ -31,6 +31,12 @@ def _web(url: str) -> str:
     return url
 
 
+def _span(days: tuple[int, int]) -> tuple[int, int]:
+    if days[0] > days[1]:
+        raise ValueError("must be two numbers of days, the lower one first")
+    return days
+
+
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 DatabaseAddress = Annotated[Text, AfterValidator(_database)]
@@ -38,6 +44,8 @@ WebAddress = Annotated[str, AfterValidator(_web)]
 Count = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 Lag = Annotated[int, Field(ge=0, le=3_650)]
+Kept = Annotated[int, Field(ge=30, le=36_500)]  # receivers are still told of changes that are days old
+Span = Annotated[tuple[Lag, Lag], AfterValidator(_span)]
 Score = Annotated[float, Field(ge=0, le=10)]
 Reward = Annotated[int, Field(ge=0, le=1_000_000)]
 Penalty = Annotated[int, Field(ge=-1_000_000, le=0)]
@@ -173,13 +181,15 @@ class Http(Section):
 
 
 class ClickHouse(Access):
-    """The database: a folder, which needs none of the rest but `http`, or http[s]://[user[:password]@]host:port/database.
+    """The database: a folder, which needs nothing of `Access`, or http[s]://[user[:password]@]host:port/database.
 
-    A server has an HTTP interface of its own.
+    A server has an HTTP interface of its own. What is to be kept so many days is kept for ever if nothing is said.
     """
 
     url: DatabaseAddress = Field(default="sellerpulse-db", repr=False)
     user: Text | None = None
+    keep_rejected_days: Kept | None = None
+    keep_alert_history_days: Kept | None = None
     http: Http = Http()
 
     @model_validator(mode="after")
@@ -242,16 +252,38 @@ Cause = Literal[
 ]  # fmt: skip
 
 
+_CREDITS: dict[Cause, float] = {
+    "product": 50.0, "not_as_described": 50.0, "late": 30.0, "tracking": 30.0, "packaging": 30.0,
+}  # fmt: skip
+
+
 class Cases(Section):
-    """What an agent may give back by himself, in whatever currency, and what of it differs by root cause."""
+    """What an agent may give back by himself, in whatever currency, and what of it differs by root cause.
+
+    And the credit that a case earns which ends well, by root cause: what is not said stays as it is.
+    """
 
     refund_limit: Money = 10.0
     refund_limits: dict[Cause, Money] = {}
+    credits: dict[Cause, Money] = _CREDITS
 
     def limit_of(self, causes: Iterable[str]) -> float:
         """Of a case with these root causes: the greatest."""
         limits = cast("dict[str, float]", self.refund_limits)
         return max((limits.get(cause, self.refund_limit) for cause in causes), default=self.refund_limit)
+
+    @property
+    def all_credits(self) -> dict[str, float]:
+        """Those that were said over those that were not."""
+        return cast("dict[str, float]", _CREDITS | self.credits)
+
+
+class Outreach(Section):
+    """Which orders are worth asking about, for feedback and a review: from so many days after receipt until so many."""
+
+    feedback_days: Span = (4, 30)
+    review: Literal["off", "all", "happy"] = "off"
+    review_days: Span = (5, 30)
 
 
 class Web(Section):

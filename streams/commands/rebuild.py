@@ -29,11 +29,13 @@ def command(settings: "Settings") -> None:
     """
     from streams.commands.watching import counting
     from streams.credentials import open_store
+    from streams.inforce import in_force
     from streams.rebuild import rebuild
 
     store = open_store(settings.clickhouse)
     try:
         started = perf_counter()
+        store.adopt(in_force(settings))
         with counting("accounts") as progress:
             done = rebuild(store, settings.metrics.terms_of, settings.standard(judged=False), progress)
     finally:
