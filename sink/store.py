@@ -112,7 +112,7 @@ class Store(CaseBook):
         arrays |= {metric.name: as_written(metric, columns[metric.name]) for metric in METRICS}
         rows = pa.table(arrays)
         self._insert("stored_seller_daily", rows)
-        self._insert("stored_seller_current", rows.take(np.cumsum(sizes) - 1))
+        self._insert("stored_seller_current", rows.take(np.cumsum(sizes, dtype=np.int64) - 1))
 
     def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
         """Write the rows of these accounts from day `first` to `as_of` as their stored events give them."""
@@ -181,7 +181,7 @@ class Store(CaseBook):
         columns["version"] = pa.array([version] * len(days), pa.uint64())
         rows = pa.table(columns)
         self._insert("stored_seller_daily", rows)
-        self._insert("stored_seller_current", rows.slice(len(days) - 1))
+        self._insert("stored_seller_current", rows.slice(max(len(days) - 1, 0)))
 
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are; after the rows, so that a crash in between shows."""

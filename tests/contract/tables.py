@@ -62,8 +62,21 @@ class ClickHouseTables:
         names = ["seller_id", "marketplace_id", "day", *(metric.name for metric in METRICS)]
         shown = ["seller_id", "marketplace_id", "toString(day)"]
         shown += [_AS_SHOWN.get(metric.type, "{0}").format(metric.name) for metric in METRICS]
+        assert self.not_current() == []
         return self._rows(
             names, f"SELECT {', '.join(shown)} FROM seller_daily AS d ORDER BY seller_id, marketplace_id, d.day"
+        )
+
+    def not_current(self) -> list[Any]:
+        """Where `seller_current` is not the latest day of each account in `seller_daily`: what is in one alone."""
+        latest = "SELECT * FROM seller_daily ORDER BY day DESC LIMIT 1 BY seller_id, marketplace_id"
+        return list(
+            self._store.client.query(
+                f"""SELECT seller_id, marketplace_id, day, count(), groupArray(row) FROM (
+                    SELECT seller_id, marketplace_id, day, toString(tuple(*)) AS row FROM ({latest})
+                    UNION ALL SELECT seller_id, marketplace_id, day, toString(tuple(*)) FROM seller_current
+                ) GROUP BY seller_id, marketplace_id, day HAVING count() != 2 OR uniqExact(row) != 1 ORDER BY 1, 2"""
+            ).result_rows
         )
 
     def feedback_cases(self) -> list[Row]:
