@@ -7,6 +7,7 @@ run again. No stored row is touched.
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def migrate(client: Client, *, place: str = "the database", ddl: Path = DDL) -> 
             client.command(_rendered(client, statement, replace=True))
 
 
+def applied(client: Client, *, place: str = "the database", ddl: Path = DDL) -> dict[str, datetime | None]:
+    """The files, each with when all of it was applied here, in UTC; None: it was not yet.
+
+    Raises ConfigurationError if a newer program had the database.
+    """
+    rows = client.query("SELECT name, max(applied_at) FROM schema_versions GROUP BY name").result_rows
+    known: dict[str, datetime] = dict(rows)  # type: ignore[arg-type]  # rows of two
+    refuse_newer(place, known, ddl)
+    return {path.name: known.get(path.name) for path in sorted(ddl.glob("*.sql"))}
+
+
+def metrics_missing(client: Client) -> list[str]:
+    """The metrics that have no column yet."""
+    return [metric.name for metric in _metrics_missing(client, "stored_seller_daily")]
+
+
 def refuse_newer(place: str, applied: Iterable[str], ddl: Path = DDL) -> None:
     """Raises ConfigurationError if one of the files that were applied there is none of ours."""
     if unknown := sorted({*applied} - {path.name for path in ddl.glob("*.sql")}):
@@ -85,7 +102,7 @@ def _rendered(client: Client, statement: str, *, replace: bool) -> str:
 
 
 def _column(metric: Metric) -> str:
-    return f"{metric.name} {metric.type} COMMENT {_quoted(f'{metric.formula} [{metric.unit}]')}"
+    return f"{metric.name} {metric.type} COMMENT {quoted(f'{metric.formula} [{metric.unit}]')}"
 
 
 def _view_columns(client: Client, statement: str, table: str) -> str:
@@ -98,8 +115,9 @@ def _view_columns(client: Client, statement: str, table: str) -> str:
             parameters={"table": table},
         ).result_rows
     )
-    return "(" + ", ".join(f"`{row[0]}` {row[1]} COMMENT {_quoted(comments[row[0]])}" for row in shown) + ")"
+    return "(" + ", ".join(f"`{row[0]}` {row[1]} COMMENT {quoted(comments[row[0]])}" for row in shown) + ")"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """The text as an SQL string."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
