@@ -104,7 +104,8 @@ def old(server: Served, numbers: Iterator[int]) -> Iterator[Callable[[], Client]
         shown = f"SELECT * EXCEPT ({NEW_METRIC}) FROM stored_seller_daily FINAL"
         for view in ("seller_daily", "seller_current"):
             client.command(f"CREATE OR REPLACE VIEW {view} AS {shown}")
-        client.command(f"ALTER TABLE stored_seller_daily DROP COLUMN {NEW_METRIC}")
+        for table in ("stored_seller_daily", "stored_seller_current"):
+            client.command(f"ALTER TABLE {table} DROP COLUMN {NEW_METRIC}")
         return client
 
     yield make
