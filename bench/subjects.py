@@ -8,7 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import ceilings, cost, daysend, freshness, growth, ingest, rebuild, replays, soak, takeover, widths, worker
+from bench import (
+    ceilings,
+    cost,
+    daysend,
+    freshness,
+    growth,
+    ingest,
+    questions,
+    rebuild,
+    replays,
+    soak,
+    takeover,
+    widths,
+    worker,
+)
 from bench.measured import Run, Step
 from bench.peers import subjects as peers
 from bench.workload import Workload
@@ -43,6 +57,7 @@ SUBJECTS = (
     Subject(
         "days-end", "a tenth as many accounts, until each has its new day's row", daysend.days_end, by_default=False
     ),
+    Subject("questions", "analysts' queries over 100,000 accounts", questions.asked, by_default=False),
     Subject("large-account", "all rows of one account with a million orders", rebuild.large_account, by_default=False),
     Subject("memory", "ten minutes over ten times the events (long)", soak.memory, by_default=False),
     Subject("growth", "over events, accounts, windows and workers (long)", growth.growth, by_default=False),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Literal, NamedTuple
 
-from bench import cost, daysend, freshness, rebuild, replays, soak, takeover, widths, worker
+from bench import cost, daysend, freshness, questions, rebuild, replays, soak, takeover, widths, worker
 from bench.measured import Measured, Unit, written
 from bench.peers import subjects as peers
 
@@ -70,6 +70,8 @@ TARGETS = (
     Target("event to visible row, p99", value(freshness.P99), "s", "at most", 2),
     Target("take-over", value(takeover.TAKE_OVER), "s", "at most", 10),
     Target("end of the day", value(daysend.DAYS_END), "s", "at most", 60),
+    Target("100,000 accounts by a metric", value(f"question {questions.STANDING}"), "s", "at most", 0.1),
+    Target("one account's year", value(f"question {questions.YEAR}"), "s", "at most", 0.03),
     Target("memory at the peak", value(soak.PEAK), "MB", "at most", 1_500),
     Target("memory: drift", value(soak.DRIFT), "MB", "at most", 50),
 )

@@ -41,7 +41,7 @@ REVOKE_S = 8.0  # for a last flush, within the session time-out
 TELL_S = 5.0  # for messages under way to receivers
 TURN_S = 0.2  # how often the clock is looked at
 CHECK_S = 60.0  # how often some rows are held against their events
-LAG_S = 15.0  # how often the lag is noted
+LAG_S = 10.0  # how often the lag is noted
 ASK_S = 5.0  # how often the store is asked whether it is there
 
 

@@ -70,9 +70,7 @@ def test_what_changed_behind_our_back_is_told_and_mended_but_for_columns(schema:
     assert set(json.loads(schema("status", "--format", "json").output)["drift"]) == left
 
 
-def test_an_earlier_version_is_pending_and_upgraded(
-    schema: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_earlier_version_is_pending_and_upgraded(schema: Callable[..., Result], tmp_path: Path) -> None:
     later = shutil.copytree(DDL, tmp_path / "ddl")
     (later / "900_later.sql").write_text(
         "CREATE TABLE later (n UInt8 COMMENT 'A number') ENGINE = MergeTree ORDER BY n COMMENT 'Of a later version';\n"

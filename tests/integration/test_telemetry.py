@@ -11,8 +11,9 @@ import pytest
 
 from schemas.codec import Codec
 from schemas.events import account_key
+from streams.core.metrics import METRICS
 from tests.integration.broker import Broker
-from tests.integration.program import FAUST, Ground, Place, Program, Sent, wait_until
+from tests.integration.program import FAUST, PARTITIONS, Ground, Place, Program, Sent, wait_until
 from tests.integration.test_worker import full
 from tests.unit.sources import ORDER, RATING
 from tests.unit.test_telemetry import samples
@@ -88,6 +89,11 @@ def test_events_by_outcome_are_what_was_sent_and_lag_falls_to_nothing(scraped: t
     wanted = {"stored": ORDERS, "duplicate": 500, "refused": RUBBISH}
     assert {key: found[f'sellerpulse_events_total{{outcome="{key}",topic="orders"}}'] for key in wanted} == wanted
     assert found['sellerpulse_refused_total{reason="not decodable",topic="orders"}'] == RUBBISH
+    (said,) = place.ask("SELECT count() AS metrics FROM metric_definitions WHERE marketplace_id = 'M'")
+    assert said["metrics"] == len(METRICS)  # the worker said its settings when it started
+    lag = "SELECT partition, lag, last_event_time FROM freshness WHERE topic = 'orders' AND lag IS NOT NULL"
+    known = wait_until(lambda: place.ask(lag), 60, "the lag that it noted", worker)
+    assert {row["partition"] for row in known} <= set(range(PARTITIONS))
     assert of(found, "lag_records") == 0
     assert len([key for key in found if key.startswith("sellerpulse_lag_records")]) == 16
     assert found["sellerpulse_partitions"] == 4
