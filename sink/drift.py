@@ -60,6 +60,9 @@ def _compared(name: str, found: _Table | None, wanted: _Table) -> Iterator[Diffe
         if found._replace(create="") != wanted._replace(create=""):
             anew = wanted.create.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1) if found.is_view else None
             yield Difference(f"view {name} is not what the files say", anew)
+    elif wanted.engine == "MaterializedView":  # its columns are of no account: it fills a table's
+        if (found.as_select, found.comment) != (wanted.as_select, wanted.comment):
+            yield Difference(f"materialized view {name} is not what the files say", None)
     else:
         yield from _compared_tables(name, found, wanted)
 

@@ -27,12 +27,13 @@ from streams.core.metrics import (
 
 
 def recompute(terms: Terms, accounts: str, *, first: int, as_of: int, epoch: int | None) -> str:
-    """The SELECT of the rows of the days `first` to `as_of`, with key, day, version and every metric, in that order.
+    """The SELECT of the rows of the days `first` to `as_of`: key, day, version, whether it is the last, every metric.
 
     `accounts` is a condition on seller_id and marketplace_id; all of them are judged by these terms. A row's version
-    is that epoch, then the number of its account's events; there is none without an epoch.
+    is that epoch, then the number of its account's events; without an epoch there is neither that nor the next.
     """
-    version = "" if epoch is None else f", bitOr(bitShiftLeft(toUInt64({epoch}), {EPOCH_BITS}), events)"
+    version = f", bitOr(bitShiftLeft(toUInt64({epoch}), {EPOCH_BITS}), events), day = {as_of}"
+    version = "" if epoch is None else version
     metrics = snapshot_sql(terms)
     columns = ",\n    ".join(_typed(metric.type, metrics[metric.name]) for metric in METRICS)
     by_day = ", ".join(["day", "last_event_time", *(counter.name for counter in COUNTERS), *_EVALUATIONS])

@@ -23,7 +23,7 @@ _VERSIONS = """CREATE TABLE IF NOT EXISTS schema_versions (
 ) ENGINE = ReplacingMergeTree ORDER BY name COMMENT 'The DDL that this database has'"""
 _VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW (\w+)")
 _REPEATABLE = (
-    (re.compile(r"^CREATE TABLE (?!IF )"), "CREATE TABLE IF NOT EXISTS "),
+    (re.compile(r"^CREATE (TABLE|MATERIALIZED VIEW) (?!IF )"), r"CREATE \1 IF NOT EXISTS "),
     (re.compile(r"\bADD COLUMN (?!IF )"), "ADD COLUMN IF NOT EXISTS "),
     (re.compile(r"\bDROP (COLUMN|TABLE|VIEW) (?!IF )"), r"DROP \1 IF EXISTS "),
 )

@@ -4,7 +4,6 @@ Every write may be repeated: what is written twice is one row. Calls block; the 
 """
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -101,33 +100,23 @@ class Store(CaseBook):
 
     def add_rows(self, accounts: Sequence[AccountId], sizes: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Write rows of `seller_daily`, `sizes[i]` of `accounts[i]`, with `day`, `version` and every metric."""
-        now = pa.scalar(time.time_ns() // 1_000_000, pa.timestamp("ms", "UTC"))
+        latest = np.zeros(sum(sizes), dtype=np.uint8)
+        latest[np.cumsum(sizes, dtype=np.int64) - 1] = 1
         arrays = {
             "seller_id": repeated([seller for seller, _ in accounts], sizes),
             "marketplace_id": repeated([marketplace for _, marketplace in accounts], sizes),
             "day": pa.array(columns["day"].astype(np.int32), pa.date32()),
             "version": pa.array(columns["version"], pa.uint64()),
-            "computed_at": pa.repeat(now, sum(sizes)),
+            "latest": pa.array(latest),
         }
         arrays |= {metric.name: as_written(metric, columns[metric.name]) for metric in METRICS}
-        rows = pa.table(arrays)
-        self._insert("stored_seller_daily", rows)
-        self._insert("stored_seller_current", rows.take(np.cumsum(sizes, dtype=np.int64) - 1))
+        self._insert("stored_seller_daily", pa.table(arrays))
 
     def recompute(self, accounts: Sequence[AccountId], terms: Terms, *, first: int, as_of: int, epoch: int) -> None:
         """Write the rows of these accounts from day `first` to `as_of` as their stored events give them."""
         names = ", ".join(metric.name for metric in METRICS)
         select = recompute(terms, of_accounts(accounts), first=first, as_of=as_of, epoch=epoch)
-        self._command(f"INSERT INTO stored_seller_daily ({_KEY}, day, version, {names}) {select}")
-        self._show(f"{of_accounts(accounts)} AND day = toDate({as_of})")
-
-    def _show(self, which: str) -> None:
-        """Make the latest of these rows those of their accounts, where no later or greater one is."""
-        columns = f"{_KEY}, day, {', '.join(metric.name for metric in METRICS)}, computed_at, version"
-        self._command(
-            f"""INSERT INTO stored_seller_current ({columns}) SELECT {columns} FROM stored_seller_daily FINAL
-            WHERE {which} ORDER BY day DESC LIMIT 1 BY {_KEY} SETTINGS optimize_move_to_prewhere_if_final = 1"""
-        )
+        self._command(f"INSERT INTO stored_seller_daily ({_KEY}, day, version, latest, {names}) {select}")
 
     def differing(self, accounts: Sequence[AccountId], terms: Terms, *, as_of: int) -> dict[AccountId, Wrong]:
         """Of these accounts those with rows other than their stored events give, and what is wrong with them."""
@@ -151,6 +140,14 @@ class Store(CaseBook):
         for these in _slices(list(versions)):
             self._command(f"DELETE FROM stored_seller_current WHERE {these}")
             self._show(these)
+
+    def _show(self, which: str) -> None:
+        """Make the latest of these rows those of their accounts, where no later or greater one is."""
+        columns = f"{_KEY}, day, {', '.join(metric.name for metric in METRICS)}, computed_at, version"
+        self._command(
+            f"""INSERT INTO stored_seller_current ({columns}) SELECT {columns} FROM stored_seller_daily FINAL
+            WHERE {which} ORDER BY day DESC LIMIT 1 BY {_KEY} SETTINGS optimize_move_to_prewhere_if_final = 1"""
+        )
 
     def strays(self) -> list[AccountId]:
         """Accounts that have rows or cases, and no event."""
@@ -179,9 +176,8 @@ class Store(CaseBook):
         columns = {"day": pa.array(days, pa.date32()), "gone": pa.array([1] * len(days), pa.uint8())}
         columns |= {"seller_id": [account[0]] * len(days), "marketplace_id": [account[1]] * len(days)}
         columns["version"] = pa.array([version] * len(days), pa.uint64())
-        rows = pa.table(columns)
-        self._insert("stored_seller_daily", rows)
-        self._insert("stored_seller_current", rows.slice(max(len(days) - 1, 0)))
+        columns["latest"] = pa.array([int(day == days[-1]) for day in days], pa.uint8())
+        self._insert("stored_seller_daily", pa.table(columns))
 
     def add_marks(self, marks: Sequence[Mark]) -> None:
         """Write how far accounts' rows are; after the rows, so that a crash in between shows."""

@@ -37,6 +37,14 @@ CREATE TABLE stored_seller_current (
 ) ENGINE = ReplacingMergeTree(latest, gone) ORDER BY (seller_id, marketplace_id)
 COMMENT 'Of every write to stored_seller_daily each account''s last row; read seller_current';
 
+ALTER TABLE stored_seller_daily
+    ADD COLUMN latest UInt8 DEFAULT 0 COMMENT '1: of the account nothing later was written with it, so it goes to stored_seller_current too';
+
+-- What the asterisk stands for is looked at with each insert: columns of new metrics go with it.
+CREATE MATERIALIZED VIEW latest_days TO stored_seller_current {like stored_seller_daily}
+AS SELECT * EXCEPT (latest) FROM stored_seller_daily WHERE latest
+COMMENT 'Takes the last row of each account in an insert to where seller_current reads it';
+
 INSERT INTO stored_seller_current (seller_id, marketplace_id, day, {metric_names}, computed_at, version)
 SELECT seller_id, marketplace_id, day, {metric_names}, computed_at, version
 FROM stored_seller_daily FINAL

@@ -79,6 +79,7 @@ def test_an_earlier_version_is_pending_and_upgraded(schema: Callable[..., Result
     migrate(store.client, ddl=later)
     store.client.command("DROP TABLE later")
     store.client.command("DELETE FROM schema_versions WHERE name IN ('900_later.sql', '009_analysts.sql')")
+    store.client.command("DROP VIEW latest_days")
     store.client.command("ALTER TABLE stored_seller_daily DROP COLUMN cs_running_score")
     store.close()
     told = json.loads(schema("status", "--format", "json").output)

@@ -36,6 +36,7 @@ COMMENT 'A later thought';
 """,
 }
 NEW_METRIC = METRICS[-2].name  # that the old database does not have, nor its views
+LATEST = "SELECT * EXCEPT (latest) FROM stored_seller_daily WHERE latest"
 
 
 class Killed(Exception):
@@ -104,8 +105,10 @@ def old(server: Served, numbers: Iterator[int]) -> Iterator[Callable[[], Client]
         shown = f"SELECT * EXCEPT ({NEW_METRIC}) FROM stored_seller_daily FINAL"
         for view in ("seller_daily", "seller_current"):
             client.command(f"CREATE OR REPLACE VIEW {view} AS {shown}")
+        client.command("DROP VIEW latest_days")
         for table in ("stored_seller_daily", "stored_seller_current"):
             client.command(f"ALTER TABLE {table} DROP COLUMN {NEW_METRIC}")
+        client.command(f"CREATE MATERIALIZED VIEW latest_days TO stored_seller_current AS {LATEST}")
         return client
 
     yield make
@@ -183,6 +186,19 @@ def test_changes_from_before_there_was_muting_are_muted(server: Served, tmp_path
         client.command("INSERT INTO stored_alert_history (alert_id, state) VALUES ('a', 'firing')")
         migrate(client)
         assert client.query("SELECT alert_id, state, muted FROM alert_history").result_rows == [("a", "firing", 1)]
+
+
+def test_the_latest_day_has_a_metric_that_is_new_as_soon_as_it_is_computed(old: Callable[[], Client]) -> None:
+    client = old()
+    migrate(client)
+    columns = f"seller_id, marketplace_id, day, {NEW_METRIC}, version, latest"
+    for day in (1, 2):
+        client.command(
+            f"INSERT INTO stored_seller_daily ({columns}) VALUES ('new', 'M', '2100-01-0{day}', {day}, 1, 1)"
+        )
+    for view in ("seller_current", "seller_daily WHERE day > '2100-01-01'"):
+        shown = f"SELECT {NEW_METRIC} FROM (SELECT * FROM {view}) WHERE seller_id = 'new'"
+        assert client.query(shown).result_rows == [(2,)]
 
 
 def test_two_programs_upgrade_at_once(old: Callable[[], Client], later: Path, server: Served) -> None:
