@@ -297,9 +297,8 @@ Cause = Literal[
 ]  # fmt: skip
 
 
-_CREDITS: dict[Cause, float] = {
-    "product": 50.0, "not_as_described": 50.0, "late": 30.0, "tracking": 30.0, "packaging": 30.0,
-}  # fmt: skip
+_CREDITS: dict[Cause, float] = dict.fromkeys(("product", "not_as_described"), 50.0)
+_CREDITS |= dict.fromkeys(("late", "tracking", "packaging"), 30.0)
 
 
 class Cases(Section):

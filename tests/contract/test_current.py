@@ -20,7 +20,7 @@ def test_owners_that_come_and_sleep_and_go_leave_the_latest_day(database: Store)
     database.client.command("TRUNCATE TABLE stored_seller_daily")
     database.client.command("TRUNCATE TABLE stored_seller_current")
     epoch, as_of, sleeping = 1, DAY + 1, [(1, DAY)]
-    for step in range(40):
+    for step in range(30):
         seller, _ = account = chance.choice(ACCOUNTS)
         if chance.random() < 0.2:
             sleeping.append((epoch, as_of))

@@ -208,6 +208,10 @@ def test_live_rows_are_dense_up_to_today(killed: Killed) -> None:
     (found,) = killed.place.ask(query)
     assert (found["gaps"], found["short"]) == (0, 0)
     assert found["accounts"] > SELLERS
+    latest = "SELECT * FROM seller_daily ORDER BY day DESC LIMIT 1 BY seller_id, marketplace_id"
+    each = f"SELECT * FROM ({latest}) UNION ALL SELECT * FROM seller_current"
+    differing = f"SELECT toString(tuple(*)) AS row FROM ({each}) GROUP BY row HAVING count() != 2"
+    assert killed.place.ask(differing) == []  # whoever was killed while writing
 
 
 # --- stops and outages ---------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ def test_readme_shows_every_setting() -> None:
             settings.clickhouse,
             settings.clickhouse.http,
             settings.metrics,
+            settings.cases,
+            settings.outreach,
             settings.web,
         )
         for key in type(section).model_fields

@@ -132,6 +132,14 @@ def test_marketplaces_differ_from_what_holds_everywhere(tmp_path: Path) -> None:
         ("[metrics]\npoints_negative = 500", "metrics.points_negative: input should be less than or equal to 0"),
         ("[metrics]\ncs_red_below = 9.0", "metrics: cs_red_below is above cs_yellow_below"),
         ("[metrics.marketplaces.DE]\ncs_yellow_below = 5.0", "metrics: cs_red_below is above cs_yellow_below on DE"),
+        (
+            "[clickhouse]\nkeep_rejected_days = 7",
+            "clickhouse.keep_rejected_days: input should be greater than or equal to 30",
+        ),
+        (
+            "[outreach]\nfeedback_days = [30, 4]",
+            "outreach.feedback_days: must be two numbers of days, the lower one first",
+        ),
         ("[metrics.marketplaces.DE]\nodr_lag = 1", 'metrics.marketplaces.DE.odr_lag is unknown, did you mean "'),
     ],
 )
