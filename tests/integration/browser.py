@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 CHROMIUM = "chromium"
 PATIENCE_S = 60.0  # for anything at all: the machine may be loaded
 KEYS = {
-    "Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "PageUp": 33, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39,
+    "Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "PageUp": 33, "PageDown": 34, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39,
 }  # fmt: skip
 _TEXT = {"Enter": "\r", " ": " "}
 T = TypeVar("T")
