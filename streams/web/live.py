@@ -77,7 +77,8 @@ class Live:
                 if after != before:
                     told = await self._reader.ask(partial(_changed, before=before, after=after))
                     before = after
-                    self._tell(told)
+                    if told["accounts"] != []:  # what a mutation removed is no news
+                        self._tell(told)
             except (Busy, SellerpulseError) as failed:
                 log.debug("no look at what changed: %s", failed)
 

@@ -1,5 +1,6 @@
 """A live worker scraped while it works, and asked how it is while Kafka and ClickHouse come and go."""
 
+import json
 import re
 import time
 import urllib.error
@@ -11,8 +12,10 @@ import pytest
 
 from schemas.codec import Codec
 from schemas.events import account_key
+from streams.agents import now_ms
 from tests.integration.broker import Broker
 from tests.integration.program import FAUST, Ground, Place, Program, Sent, wait_until
+from tests.integration.test_page_api import Listener
 from tests.integration.test_worker import full
 from tests.unit.sources import ORDER, RATING
 from tests.unit.test_telemetry import samples
@@ -98,6 +101,20 @@ def test_events_by_outcome_are_what_was_sent_and_lag_falls_to_nothing(scraped: t
     (stored,) = place.ask("SELECT count() AS rows FROM seller_daily FINAL")
     wait_until(lambda: of(scrape(url), "rows_total") >= stored["rows"], 60, "rows", worker)
     assert found["sellerpulse_healthy"] == found["sellerpulse_ready"] == 1
+
+
+def test_the_page_follows_what_the_worker_writes(scraped: tuple[Place, Program, str]) -> None:
+    place, worker, url = scraped
+    event = full(ORDER | {"seller_id": "S1", "event_id": "new", "order_id": "new", "event_time": now_ms() - 60_000})
+    who = ["S1", event["marketplace_id"]]
+    shown = f"{url}/api/account?seller={who[0]}&marketplace={who[1]}"
+    with Listener(url) as listener:
+        place.produce([("orders", account_key(event), CODEC.encode("orders", event), [])])
+        # On a day's first event all accounts change, and none is named.
+        wait_until(lambda: any(who in (one["accounts"] or [who]) for one in listener.events), 60, "a change", worker)
+        wait_until(lambda: ask(shown)[0] == 200, 60, "a row", worker)
+        assert json.loads(ask(shown)[1])["metrics"]["orders_30d"]["value"] == 1
+    wait_until(lambda: json.loads(ask(f"{url}/api/overview")[1])["fresh"]["lag_records"] == 0, 60, "no lag", worker)
 
 
 def test_alerts_are_counted_by_state_and_by_receiver(scraped: tuple[Place, Program, str]) -> None:
