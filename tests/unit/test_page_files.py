@@ -1,4 +1,4 @@
-"""The page's files: no markup out of text, no inline styles or scripts, words for everything, vendored files as they were."""
+"""The page's files: no markup out of text, nothing inline, words for everything, vendored files as they were."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sink.desk import CLOSED, OPEN
-from streams.core.metrics import COUNTERS, METRICS
+from streams.core.metrics import COUNTER_INDEX, METRIC_BY_NAME, METRICS
 from streams.core.remedies import GOOD_FOR
 from streams.core.rules import DEFAULT_RULES, OTHER_RULES
 from streams.reading.catalogue import group_of
@@ -38,7 +38,9 @@ def test_the_page_has_no_inline_style_or_script() -> None:
     text = (STATIC / "index.html").read_text()
     assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", text) == []
     assert re.findall(r"<script(?![^>]*\ssrc=)", text) == []
-    assert [file.name for file in SCRIPTS if "cssText" in file.read_text() or re.search(r"\bstyle:", file.read_text())] == []
+    assert [
+        file.name for file in SCRIPTS if "cssText" in file.read_text() or re.search(r"\bstyle:", file.read_text())
+    ] == []
 
 
 def test_every_text_is_in_both_languages_with_the_same_names_in_it() -> None:
@@ -53,15 +55,31 @@ def test_every_text_that_is_asked_for_is_there_and_every_other_is_used() -> None
     code = "\n".join(file.read_text() for file in SCRIPTS if file.name != "words.js")
     asked = set(re.findall(r"\bt\(\"([\w. ]+)\"", code))
     assert asked <= WORDS.keys()
-    kinds = ("metric.", "rule.", "status.", "ground.", "cause.", "step.", "good.", "event.", "group.", "severity.", "state.", "band.")
+    kinds = (
+        "metric.",
+        "rule.",
+        "status.",
+        "ground.",
+        "cause.",
+        "step.",
+        "good.",
+        "event.",
+        "group.",
+        "severity.",
+        "state.",
+        "band.",
+    )
     quoted = set(re.findall(r"[\"`]([\w.]+)[\"`]", code))
-    assert {key for key in WORDS if not key.startswith(kinds)} - asked - quoted - {"leaves.age", "leaves.event"} == set()
+    assert {key for key in WORDS if not key.startswith(kinds)} - asked - quoted - {
+        "leaves.age",
+        "leaves.event",
+    } == set()
 
 
 @pytest.mark.parametrize(
-    ("kind", "names"),
+    "kind, names",
     [
-        ("metric", {re.sub(r"_(30d|60d|90d|365d|lifetime)$", "", each.name) for each in (*METRICS, *COUNTERS)}),
+        ("metric", {re.sub(r"_(30d|60d|90d|365d|lifetime)$", "", each) for each in (*METRIC_BY_NAME, *COUNTER_INDEX)}),
         ("rule", {*(rule.name for rule in DEFAULT_RULES), *OTHER_RULES}),
         ("status", {*OPEN, *CLOSED}),
         ("ground", set(PLAYBOOK["reasons"])),
