@@ -65,10 +65,11 @@ class Tab:
         agent = self._do("Browser.getVersion")["userAgent"]
         self._do("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=language)
 
-    def open(self, url: str) -> None:
-        """Load a page anew, with nothing remembered of it."""
+    def open(self, url: str, *, again: bool = False) -> None:
+        """Load a page: as if never seen before, or `again`."""
         self._do("Page.navigate", url="about:blank")
-        self._do("Storage.clearDataForOrigin", origin="/".join(url.split("/")[:3]), storageTypes="all")
+        if not again:
+            self._do("Storage.clearDataForOrigin", origin="/".join(url.split("/")[:3]), storageTypes="all")
         self._do("Page.navigate", url=url)
 
     # --- what is seen ------------------------------------------------------------------------------------------

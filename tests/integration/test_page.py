@@ -211,10 +211,10 @@ def test_keys_alone_lead_to_the_orders_behind_a_day(tab: Tab) -> None:
 _HEARD = "document.activeElement.getAttribute('aria-valuetext')"
 
 
-def test_the_other_language_stays(tab: Tab) -> None:
+def test_the_other_language_stays(tab: Tab, url: str) -> None:
     tab.click("#language")
     tab.see("h1", "账户")
-    tab.run("location.reload()")
+    tab.open(url, again=True)
     tab.see("h1", "账户")
     assert tab.run("document.documentElement.lang") == "zh-CN"
     tab.click("#language")
