@@ -34,7 +34,8 @@ def take() -> None:
             assert tab.errors == []
     for name in ("overview", "account"):  # 256 colours are enough for a page, and a quarter of the bytes
         with Image.open(DOCS / f"{name}.png") as picture:
-            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(DOCS / f"{name}.png", optimize=True)
+            few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(DOCS / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
