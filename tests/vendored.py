@@ -1,4 +1,4 @@
-"""What of npm's registry lies in this repository: `make vendor` fetches it anew, at the versions that `vendored.json` says.
+"""What of npm's registry lies in this repository: `make vendor` fetches it anew, as `vendored.json` says.
 
 Each such file stands beside what it tells of: package, version, licence, and the SHA-256 of every file taken.
 """

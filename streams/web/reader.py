@@ -43,6 +43,7 @@ class Reader:
         self._open = open_store
         self._pool = ThreadPoolExecutor(THREADS, "page")
         self._mine = threading.local()
+        self._opening = threading.Lock()  # the driver is imported by whoever is first: two at once would see half of it
         self._stores: list[Store] = []
         self._at_work = 0
         self._kept: dict[Hashable, tuple[float, asyncio.Task[object]]] = {}
@@ -78,7 +79,8 @@ class Reader:
 
     def _opened(self) -> "Store":
         try:
-            store = self._open()
+            with self._opening:
+                store = self._open()
         except ConfigurationError as failed:  # of ours, not of who asks
             log.warning("the page cannot open the database: %s", failed)
             raise Unavailable("the database cannot be opened") from failed

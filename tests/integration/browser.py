@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 CHROMIUM = "chromium"
 PATIENCE_S = 60.0  # for anything at all: the machine may be loaded
 KEYS = {
-    "Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "PageUp": 33, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39,
+    "Tab": 9, "Enter": 13, " ": 32, "PageUp": 33, "PageDown": 34, "End": 35, "Home": 36, "ArrowLeft": 37,
 }  # fmt: skip
 _TEXT = {"Enter": "\r", " ": " "}
 T = TypeVar("T")
@@ -38,7 +38,9 @@ class Tab:
         self._read, self._write = read, write
         self._number, self._buffer = 0, b""
         self._session: str | None = None
-        self.errors: list[str] = []  # exceptions, console.error, refusals of the content security policy, failed requests
+        self.errors: list[
+            str
+        ] = []  # exceptions, console.error, refusals of the content security policy, failed requests
         self.requests: list[str] = []
         target = self._do("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._do("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -46,18 +48,28 @@ class Tab:
             self._do(f"{domain}.enable")
         self.look()
 
-    def look(self, width: int = 1280, height: int = 900, *, dark: bool = False, language: str = "en", still: bool = True) -> None:
+    def look(
+        self, width: int = 1280, height: int = 900, *, dark: bool = False, language: str = "en", still: bool = True
+    ) -> None:
         """The window's size, the theme, the person's language; `still`: nothing moves."""
-        self._do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        features = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce" if still else ""}
-        self._do("Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in features.items()])
+        self._do(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        features = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce" if still else "",
+        }
+        self._do(
+            "Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in features.items()]
+        )
         agent = self._do("Browser.getVersion")["userAgent"]
         self._do("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=language)
 
-    def open(self, url: str) -> None:
-        """Load a page anew, with nothing remembered of it."""
+    def open(self, url: str, *, again: bool = False) -> None:
+        """Load a page: as if never seen before, or `again`."""
         self._do("Page.navigate", url="about:blank")
-        self._do("Storage.clearDataForOrigin", origin="/".join(url.split("/")[:3]), storageTypes="all")
+        if not again:
+            self._do("Storage.clearDataForOrigin", origin="/".join(url.split("/")[:3]), storageTypes="all")
         self._do("Page.navigate", url=url)
 
     # --- what is seen ------------------------------------------------------------------------------------------
@@ -74,7 +86,9 @@ class Tab:
 
     def texts(self, selector: str) -> list[str]:
         """What can be read at each of them."""
-        found: list[str] = self.run(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText.trim())")
+        found: list[str] = self.run(
+            f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText.trim())"
+        )
         return found
 
     def count(self, selector: str) -> int:
@@ -94,9 +108,9 @@ class Tab:
         here = json.dumps(selector)
         script = f"(e => e && [e.innerText])(document.querySelector({here}))"
 
-        def seen() -> list[str] | None:
-            found: list[str] | None = self.run(script)
-            return found if found and words in found[0] else None
+        def seen() -> list[str]:
+            found: list[str] = self.run(script) or []
+            return found if found and words in found[0] else []
 
         return self.wait(seen, f"{words!r} at {selector}")[0]
 
@@ -106,8 +120,9 @@ class Tab:
         """Click at its middle, or so far across it, once it can be seen."""
         self.see(selector)
         box = self.run(
-            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getClientRects()[0];"
-            f" return [b.x + b.width * {across}, b.y + b.height / 2] }})(document.querySelector({json.dumps(selector)}))"
+            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const box = e.getClientRects()[0];"
+            f" return [box.x + box.width * {across}, box.y + box.height / 2];"
+            f" }})(document.querySelector({json.dumps(selector)}))"
         )
         at = {"x": box[0], "y": box[1]}
         self._do("Input.dispatchMouseEvent", type="mouseMoved", **at)

@@ -1,7 +1,7 @@
 // One account: why it is in trouble and until when, its metrics, and beside them the curve of one.
 
 import { h, mark, row, swap, table } from "./build.js";
-import { allMetrics, bandOf, changeOf, clockOf, dayOf, edgeOf, fixed, fullName, inDays, instant, judge, labelOf, metricOf, sign, threshold, valueOf } from "./figures.js";
+import { allMetrics, bandOf, changeOf, clockOf, dayOf, edgeOf, fixed, fullName, inDays, instant, judge, labelOf, metricOf, sign, threshold, valueOf, worstFirst } from "./figures.js";
 import { alerts, cases, tick } from "./casework.js";
 import { curve } from "./curve.js";
 import { freshness } from "./overview.js";
@@ -144,7 +144,7 @@ const open = (told) => told.alerts.filter((alert) => alert.state !== "resolved")
 // Breaches that have begun, the worst first; without an outlook none are known.
 function breaches(told) {
   return (told.outlook?.breaches ?? []).filter((breach) => breach.begins <= told.as_of)
-    .sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity));
+    .sort(worstFirst);
 }
 
 function why(told, link) {
@@ -152,7 +152,7 @@ function why(told, link) {
   const begun = new Map(breaches(told).map((breach) => [breach.rule, breach]));
   const remedies = new Map((told.outlook?.remedies ?? []).map((remedy) => [remedy.rule, remedy]));
   const lines = [...rules].map(([rule, firing]) => ({ rule, firing, breach: begun.get(rule), remedy: remedies.get(rule) }))
-    .sort((a, b) => SEVERITIES.indexOf(a.firing[0].severity) - SEVERITIES.indexOf(b.firing[0].severity) || !a.breach - !b.breach);
+    .sort((a, b) => worstFirst(a.firing[0], b.firing[0]));
   const refused = told.outlook ? null : h("p.notice", {}, t("outlook.refused", { why: told.outlook_refused }));
   if (!lines.length) return [h("p.calm", {}, mark("good", ""), " ", t("why.none")), coming(told), refused];
   return [

@@ -25,7 +25,7 @@ function line(each, clock) {
   const open = OPEN.includes(each.status);
   const words = (kind, names) => (names.length ? names.map((name) => named(kind, name)).join(", ") : h("span.nil", {}, t("none")));
   return row({},
-    h("th.id", { scope: "row" }, each.order_id, h("span.window", { title: instant(each.opened_at) }, dayOf(each.opened_at))),
+    h("th.id.day", { scope: "row" }, each.order_id, h("span.window", { title: instant(each.opened_at) }, dayOf(each.opened_at))),
     h("td.stars", {}, h("span", { "aria-hidden": "true" }, "★".repeat(each.rating) + "☆".repeat(5 - each.rating)),
       h("span.said", {}, t("stars.n", { n: each.rating }))),
     h("td.comment", {}, each.comment ? h("q", { dir: "auto" }, each.comment) : h("span.nil", {}, t("comment.none"))),
@@ -49,7 +49,7 @@ function count(place, now) {
   const level = late ? "late" : left < 24 * 3_600_000 ? "soon" : "";
   place.classList.toggle("late", level === "late");
   place.classList.toggle("soon", level === "soon");
-  const words = t(late ? "overdue" : "left", { t: span(left) });
+  const words = t(late ? "overdue" : "left", { t: span(left, true) });
   if (place.textContent !== words) place.textContent = words;
 }
 

@@ -38,7 +38,7 @@ export function draw(place, series, pick) {
       width: slider.clientWidth || 320, height: HEIGHT, legend: { show: false }, padding: [12, 8, 0, 0],
       scales: { x: { time: true }, y: { range: (_, low, high) => room(low, high, lines, series.unit) } },
       axes: [
-        { ...axis, splits: months, values: (_, splits) => splits.map(month) },
+        { ...axis, size: 30, splits: months, values: (_, splits) => splits.map(month) },
         { ...axis, size: 60, values: (_, splits) => splits.map((value) => threshold(series.metric, value)) },
       ],
       series: [{}, line({}), line({ dash: [2, 4] })],

@@ -116,10 +116,10 @@ function orders(told) {
 function line(each) {
   const worth = Math.abs(each.brings.value ?? 1) > 1 ? ` (${each.brings.value > 0 ? "+" : ""}${fixed(each.brings.value, 0)})` : "";
   return row({},
-    h("th.id", { scope: "row" }, each.order_id ?? each.conversation_id),
+    h("th.id.day", { scope: "row" }, each.order_id ?? each.conversation_id),
     h("td", {}, each.counters.map((name) => labelOf(name).label).join(", ") + worth),
     h("td.day", {}, each.dated),
-    h("td.day", {}, each.leaves ? [each.leaves, h("span.window", {}, ` ${t(`leaves.${each.leaves_by}`)}`)] : t("leaves.never")),
+    h("td", {}, each.leaves ? [h("span.day", {}, each.leaves), h("span.window", {}, ` ${t(`leaves.${each.leaves_by}`)}`)] : t("leaves.never")),
     h("td", {}, h("ul.events", {}, each.events.map((event) =>
       h("li", {}, h("time", { datetime: event.time, title: instant(event.time) }, dayOf(event.time)), " ", inWords(event.what))))));
 }

@@ -9,14 +9,21 @@ const NONE = "–";
 
 let metrics = new Map();
 let windows = {};
+let judging = new Set(); // rules that hold a metric against a threshold
 
 export function learn(catalogue) {
   metrics = new Map(catalogue.metrics.map((metric) => [metric.name, metric]));
   windows = catalogue.windows;
+  judging = new Set(catalogue.metrics.flatMap((metric) => metric.thresholds.map((edge) => edge.rule)));
 }
 
 export function metricOf(name) {
   return metrics.get(name);
+}
+
+// The worst first, and of the same severity what is about a metric before what is about a case.
+export function worstFirst(a, b) {
+  return LEVELS.indexOf(b.severity) - LEVELS.indexOf(a.severity) || judging.has(b.rule) - judging.has(a.rule);
 }
 
 export function allMetrics() {
@@ -120,12 +127,12 @@ export function dayOf(iso) {
   return iso ? iso.slice(0, 10) : NONE;
 }
 
-// A span in its two greatest units at most: "3 d", "5 h 12 min".
-export function span(ms) {
+// A span in its greatest unit: "3 d", "5 h"; `exact`: of less than half a day also the minutes.
+export function span(ms, exact = false) {
   const minutes = Math.floor(Math.abs(ms) / MINUTE);
   if (minutes >= 2 * 24 * 60) return t("time.days", { n: fixed(Math.floor(minutes / 60 / 24), 0) });
   const hours = Math.floor(minutes / 60), rest = minutes % 60;
-  if (hours >= 12) return t("time.hours", { n: hours });
+  if (hours && (!exact || hours >= 12)) return t("time.hours", { n: hours });
   if (!hours) return t("time.minutes", { n: rest });
   return `${t("time.hours", { n: hours })} ${t("time.minutes", { n: rest })}`;
 }

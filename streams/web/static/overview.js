@@ -1,7 +1,7 @@
 // All accounts, those in trouble first: a table that can be searched, filtered and sorted, a hundred at a time.
 
 import { h, mark, row, swap, table } from "./build.js";
-import { ago, bandOf, dayOf, fullName, instant, judge, labelOf, metricOf, span, valueOf } from "./figures.js";
+import { ago, bandOf, dayOf, fullName, instant, judge, labelOf, metricOf, span, valueOf, worstFirst } from "./figures.js";
 import { named, t } from "./words.js";
 
 const LIMIT = 100, RULES = 3, TYPING_MS = 200, TROUBLE = "trouble";
@@ -23,7 +23,7 @@ export function overview(main, page, at) {
     },
   });
   const marketplace = h("select", { "aria-label": t("marketplace"), change: () => want({ marketplace: marketplace.value, offset: "" }) });
-  const sort = h("select", { "aria-label": t("sort"), change: () => want({ sort: sort.value, order: worstFirst(sort.value), offset: "" }) });
+  const sort = h("select", { "aria-label": t("sort"), change: () => want({ sort: sort.value, order: firstOrder(sort.value), offset: "" }) });
   const form = h("form.tools", { role: "search", submit: (event) => event.preventDefault() },
     h("span.field", {}, search, h("kbd", { "aria-hidden": "true" }, "/")), marketplace, h("span.narrow", {}, sort));
   main.append(h("div.head", {}, heading, form), place);
@@ -81,7 +81,7 @@ export function overview(main, page, at) {
 
   function sortable(name, label, window, kind) {
     const is = (values.sort ?? TROUBLE) === name, order = values.order ?? "desc";
-    const turned = is ? (order === "desc" ? "asc" : "desc") : worstFirst(name);
+    const turned = is ? (order === "desc" ? "asc" : "desc") : firstOrder(name);
     return h(`th${kind}`, {
       scope: "col", role: "columnheader", "data-short": window ? `${label} ${window}` : label,
       "aria-sort": is ? (order === "desc" ? "descending" : "ascending") : "none",
@@ -98,7 +98,7 @@ export function overview(main, page, at) {
       h("th.who", { scope: "row" },
         h("a", { href: page.link({ kind: "account", seller: account.seller_id, marketplace: account.marketplace_id }), id: `of-${keyOf(account)}`, title: account.seller_id }, account.seller_id),
         h("span.where", {}, account.marketplace_id)),
-      h("td.why", {}, rules(account.rules)),
+      h("td.why", {}, rules(account.rules.toSorted(worstFirst))),
       h("td.num", { class: account.open_cases ? null : "nil" }, account.open_cases),
       Object.entries(account.metrics).map(([name, value]) => cell(name, value, firing, fresh)),
       h("td.num.fresh", { title: fresh },
@@ -108,7 +108,7 @@ export function overview(main, page, at) {
 
   function rules(firing) {
     if (!firing.length) return h("span.nil", {}, "–");
-    const shown = firing.slice(0, firing.length > RULES + 1 ? RULES : RULES + 1);
+    const shown = firing.slice(0, RULES);
     const more = firing.slice(shown.length);
     const day = Date.parse(told.now);
     return h("ul.rules", {},
@@ -163,7 +163,7 @@ export function freshness(told, { last_event_time: last, computed_at: computed, 
 
 const keyOf = (account) => `${encodeURIComponent(account.seller_id)}/${encodeURIComponent(account.marketplace_id)}`;
 
-function worstFirst(name) {
+function firstOrder(name) {
   return metricOf(name)?.better === "up" ? "asc" : "desc";
 }
 

@@ -22,7 +22,7 @@ async function ask(path, parameters = {}) {
   for (let tried = 1; ; tried += 1) {
     let answer;
     try {
-      answer = await fetch(`/api/${path}?${new URLSearchParams(parameters)}`);
+      answer = await fetch(`/api/${path}?${new URLSearchParams(parameters)}`, { cache: "no-store" });
     } catch {
       throw new Error(t("no.answer"));
     }
@@ -121,8 +121,12 @@ function changed(accounts) {
   view?.changed(told);
 }
 
+// A browser has six connections to a host, for all of its tabs: one that nobody looks at keeps none.
+let source = null;
+
 function listen() {
-  const source = new EventSource("/api/live");
+  if (source || document.hidden) return;
+  source = new EventSource("/api/live");
   source.addEventListener("open", () => {
     const lost = live.classList.contains("lost");
     connected(true);
@@ -131,9 +135,15 @@ function listen() {
   source.addEventListener("changed", (event) => changed(JSON.parse(event.data).accounts));
   source.addEventListener("error", () => {
     connected(false);
-    if (source.readyState !== EventSource.CLOSED) return; // else it tries again by itself
+    if (source?.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    leave();
     setTimeout(listen, 3 * PAUSE_MS);
   });
+}
+
+function leave() {
+  source?.close();
+  source = null;
 }
 
 function connected(is) {
@@ -168,6 +178,16 @@ document.addEventListener("keydown", (event) => {
   search.select();
 });
 addEventListener("hashchange", () => show());
+
+addEventListener("pagehide", leave);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    leave();
+  } else {
+    listen();
+    changed(null);
+  }
+});
 
 frame();
 show();
