@@ -20,7 +20,7 @@ demo: install ## everything on this machine, over a simulated marketplace year
 
 .PHONY: test
 test: lint ## lint, types, layers and all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile  # most of the time tests wait for other processes
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder  # they wait for others most of the time, and what is short is last
 
 .PHONY: lint
 lint: .venv/.dev ## format, lint, types, layers

@@ -132,9 +132,23 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
 
     def next_offset(self, tp: TP) -> int | None:
         """The offset from which a partition is read next, if that is known."""
-        assignment = self._ensure_consumer()._subscription.subscription.assignment  # noqa: SLF001  # the public one waits
-        state = assignment.state_value(tp)
+        subscription = self._ensure_consumer()._subscription.subscription  # noqa: SLF001  # the public way waits
+        if subscription is None or subscription.assignment is None:
+            return None  # a rebalance is under way, after which all are read from what is committed
+        state = subscription.assignment.state_value(tp)
         return state.position if state is not None and state.has_valid_position else None
+
+    async def take_back(self, offsets: Mapping[TP, int]) -> None:
+        """Read partitions again from these offsets: what was fetched from there on was given to nobody.
+
+        A fetch that lasts through a rebalance brings records of the next assignment, and moves on there, although
+        nobody waits for them: were they left at that, what follows them would be committed over them. Faust seeks back
+        to what is committed when a rebalance ends; this is for what comes after.
+        """
+        with suppress(ConsumerNotStarted):  # any more: it stops
+            for tp, offset in offsets.items():
+                if (at := self.next_offset(tp)) is not None and at > offset:
+                    self._ensure_consumer().seek(tp, offset)
 
 
 class Consumer(aiokafka.Consumer):
@@ -167,32 +181,25 @@ class Consumer(aiokafka.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per partition with records: its value the list of them, its offset the last one's."""
         self.asked = time.monotonic()
+        generation = self.app.consumer_generation_id  # one that changes meanwhile has other partitions to read
         records, active = await self._wait_next_records(min(timeout, FETCH_S))
-        generation = self.app.consumer_generation_id
-        if self.should_stop:
-            return
-        if not self._flows():
-            await self._seek_back()
-            return
-        for tp, batch in (records or {}).items():
-            if self.app.consumer_generation_id != generation or not self._flows():
-                return
-            if batch and (active is None or tp in active or tp in self._buffered_partitions):
+        left = {tp: batch for tp, batch in (records or {}).items() if batch}
+        for tp, batch in list(left.items()):
+            if self.should_stop or self.app.consumer_generation_id != generation or not self._flows():
+                break
+            if active is None or tp in active or tp in self._buffered_partitions:
+                del left[tp]
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self._begun.setdefault(tp, batch[0].offset)
                 self._fetched[tp] = batch[-1].offset + 1
                 yield tp, self._to_batch(tp, batch, generation)
+        if left and not self.should_stop:
+            thread = cast("ConsumerThread", self._thread)
+            await thread.call_thread(thread.take_back, {tp: batch[0].offset for tp, batch in left.items()})
 
     def _flows(self) -> bool:
         """Whether records may be handed on: not in the middle of a rebalance. Changes while we are suspended."""
         return self.flow_active
-
-    async def _seek_back(self) -> None:
-        """What was fetched while the flow stood still is fetched again."""
-        try:
-            await self.perform_seek()
-        except Exception as failed:  # noqa: BLE001  # IllegalStateError, where a rebalance took the partitions away
-            self.log.info("not seeking back in the middle of a rebalance: %r", failed)
 
     def _to_batch(self, tp: TP, batch: list[Any], generation: int) -> ConsumerMessage:
         last = batch[-1]
