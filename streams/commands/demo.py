@@ -33,7 +33,8 @@ WORST = """
 SELECT a.seller_id, a.marketplace_id, arrayStringConcat(a.rules, '\\n') AS rules, c.negative_rate_90d,
     c.order_defect_rate_60d, c.buy_box_points_per_order_90d, c.cs_score
 FROM (
-    SELECT seller_id, marketplace_id, arraySort(groupUniqArray(rule)) AS rules, countIf(severity = 'critical') AS critical
+    SELECT seller_id, marketplace_id, arraySort(groupUniqArray(rule)) AS rules,
+        countIf(severity = 'critical') AS critical
     FROM alerts WHERE state = 'firing' GROUP BY seller_id, marketplace_id
 ) AS a JOIN seller_current AS c ON c.seller_id = a.seller_id AND c.marketplace_id = a.marketplace_id
 ORDER BY a.critical DESC, length(a.rules) DESC, c.order_defect_rate_60d DESC, a.seller_id LIMIT 12
