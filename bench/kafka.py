@@ -66,7 +66,7 @@ def start(folder: Path) -> Broker:
     """A broker with all topics of the program, empty; whoever starts it stops it."""
     fetch()
     folder.mkdir()
-    broker = Broker(folder)
+    broker = Broker(folder, lives_long=True)
     broker.start()
     Cluster(KafkaSettings(bootstrap=broker.bootstrap)).create(
         topic._replace(config=topic.config | _CONFIG) for topic in wanted(KafkaSettings())

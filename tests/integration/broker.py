@@ -1,5 +1,6 @@
 """A real Kafka broker for tests: deploy/kafka/run.sh on free ports, which a test may kill and start again."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -28,7 +29,12 @@ class Broker:
     in `listeners`; `properties` say how they are secured.
     """
 
-    def __init__(self, folder: Path, listeners: Sequence[str] = (), properties: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, listeners: Sequence[str] = (), properties: Sequence[str] = (), *, lives_long: bool = False
+    ) -> None:
+        # Of what a broker of a few minutes costs, two fifths would be the second compiler's work and the collector's.
+        briefly = {} if lives_long else {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+        self._environ = os.environ | briefly
         self._log = folder / "broker.log"
         port, controller_port, *others = _free_ports(2 + len(listeners))
         self.bootstrap = f"127.0.0.1:{port}"
@@ -51,7 +57,7 @@ class Broker:
     def start(self) -> None:
         """Block until the broker answers; raise with the tail of its log if it does not."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(self._command, env=self._environ, stdout=log, stderr=subprocess.STDOUT)
         admin = self._admin()
         deadline = time.monotonic() + READY_WITHIN_S
         while self._process.poll() is None and time.monotonic() < deadline:

@@ -38,7 +38,7 @@ from tests.integration.served import OPENED
 from tests.integration.served import run as run_python
 from tests.integration.served import serving as serving_anything
 
-SIMULATED = 90_000
+SIMULATED = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "first.jsonl").write_text("".join(lines[: SIMULATED // 10]))
     succeed(folder, "replay", "first.jsonl", "--db", "first")
     said = succeed(folder, "backup", "--db", "first", "taken")
-    assert "sellerpulse: 9,000 events, rows up to 20" in said
+    assert "sellerpulse: 6,000 events, rows up to 20" in said
     return folder
 
 

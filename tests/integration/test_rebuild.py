@@ -15,7 +15,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Events, and databases of the rows by our settings and by others."""
     folder = tmp_path_factory.mktemp("rebuild")
     (folder / "other.toml").write_text("[metrics]\nshort_days = 12\ncs_min_responses = 5\n")
-    simulated = ("--sellers", "40", "--days", "120", "--events", "30000", "--seed", "5")
+    simulated = ("--sellers", "40", "--days", "120", "--events", "15000", "--seed", "5")
     succeed(folder, "simulate", *simulated, "-o", "events.jsonl")
     succeed(folder, "replay", "events.jsonl", "--db", "ours")
     succeed(folder, "replay", "events.jsonl", "--db", "theirs", *OTHER)

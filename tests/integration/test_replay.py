@@ -23,7 +23,7 @@ from tests.unit.sources import ORDER, RATING, SURVEY, bare, container, schema_of
 EVENTS = "events.jsonl"
 SELLERS, DAYS, SIMULATED = 8, 60, 5_000
 AT_ONCE = 4  # replays side by side: six of the nine seconds of a small one are waiting
-ONE_PARTITION = 260_000  # records of one account: two and a half times what the embedded broker holds
+ONE_PARTITION = 150_000  # records of one account: one and a half times what the embedded broker holds
 _WRONG: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
     (ORDER, [{"topic": "coupons"}, {"topic": None}, {"event_id": ""}, {"seller_id": "S" * 257}]),
     (ORDER, [{"order_id": 5}, {"kind": "SOLD"}, {"event_time": 0}, {"event_time": 4.5e12}, {"skus": "a"}]),
