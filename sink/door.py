@@ -110,6 +110,7 @@ class _Slots:
     def _run(self, number: int, asked: Asked, kept: IO[bytes]) -> Answered:
         """Have the engine write to a pipe, and keep what it writes. Raises Refused."""
         slot = self._slots[number]
+        failed: OSError | None = None
         ours, theirs = os.pipe()
         with os.fdopen(ours, "rb", buffering=0) as written:
             try:
@@ -117,12 +118,17 @@ class _Slots:
                 send_handle(slot, theirs, None)
             finally:
                 os.close(theirs)
-            while (block := written.read(_BLOCK)) and kept.tell() < _ANSWER_BYTES:
-                kept.write(block)
+            try:
+                while (block := written.read(_BLOCK)) and kept.tell() < _ANSWER_BYTES:
+                    kept.write(block)
+            except OSError as error:
+                failed = error
         if block:
             with self._mutex:
                 self._parent.send_bytes(b"%d" % number)  # stop it: it would go on for nobody
-        end: Answered | Failed = _decode_end(slot.recv_bytes())
+        end: Answered | Failed = _decode_end(slot.recv_bytes())  # in any case, or who comes next would take it for his
+        if failed is not None:
+            raise Refused.by_us(243, "NOT_ENOUGH_SPACE", f"No temporary file: {failed.strerror}") from failed
         if block:
             raise Refused.by_us(396, "TOO_MANY_ROWS_OR_BYTES", f"The answer has more than {_ANSWER_BYTES} bytes")
         if isinstance(end, Failed):

@@ -70,6 +70,7 @@ _SHOWN = re.compile(
 _EXPLAINED = re.compile(
     r"explain (?:(?:ast|syntax|query tree|plan|pipeline|estimate) )?(?:\w+ = \d (?:, )?)*(?:\( )*(?:select|with) "
 )
+_AFTER_A_SETTING = frozenset(["", ",", ")", ";", "union", "except", "intersect", "format", "settings"])
 _NO_FORMATS = frozenset(["arrowtable", "dataframe"])  # chDB's for Python: no bytes come of them
 _NEVER = frozenset(["into", "insert", "outfile", "infile", "parallel"])
 _SYSTEM_TABLES = _words(
@@ -92,7 +93,7 @@ _HARMLESS = re.compile(
 _TOKEN = re.compile(
     rb"""(?P<space>\s++) | (?P<comment>--[^\n]*+|/\*.*?\*/)
        | (?P<string>'(?:[^'\\]++|\\.)*+') | (?P<name>"[^"\\]*+"|`[^`\\]*+`) | (?P<word>[A-Za-z_]\w*+)
-       | (?P<number>\d\w*+(?:\.\d\w*+)?) | (?P<mark>[][(){},.;:+*/%=<>!?|^&~-])""",
+       | (?P<number>\d\w*+(?:\.\d\w*+|\.(?!\w))?) | (?P<mark>[][(){},.;:+*/%=<>!?|^&~-])""",
     re.VERBOSE | re.DOTALL,
 )
 
@@ -148,14 +149,12 @@ class Gate:
     def _check(self, tokens: list[_Token]) -> None:
         _check_form(" ".join(token.text for token in tokens[:24]) + " ")
         higher = any(token.names and token.text.lower() in self._higher_order for token in tokens)
-        sets = False
         for before, token, after in _neighbours(tokens):
             if token.kind == "string" and "." in (before.text, after.text):
                 raise _denied("names go in backquotes")
             if not token.names:
                 continue
             name = token.text.lower()
-            sets = sets or (token.kind == "word" and name == "settings" and before.text != ".")
             if token.kind == "word" and name in _NEVER:
                 raise _denied(f"{name.upper()} is not for analysts")
             if token.kind == "word" and name == "identifier" and before.text == ":":
@@ -166,8 +165,7 @@ class Gate:
                 self._check_function(token)
             elif higher and name in self._refused:  # a function may be handed over by its bare name
                 raise _denied(f"{quoted(token.text)} beside a function that takes functions is not for analysts")
-            if sets and after.text == "=" and after.kind == "mark" and not _HARMLESS.fullmatch(name):
-                raise Refused.by_us(164, "READONLY", f"Cannot modify {quoted(token.text)} setting in readonly mode")
+        _check_settings(tokens)
         _check_tables(tokens)
 
     def _check_function(self, token: _Token) -> None:
@@ -232,6 +230,22 @@ def _check_form(start: str) -> None:
         raise _denied("SHOW shows analysts tables, databases, columns, functions and settings")
     if start.startswith("explain ") and not _EXPLAINED.match(start):
         raise _denied("EXPLAIN explains analysts a SELECT")
+
+
+def _check_settings(tokens: list[_Token]) -> None:
+    """What a statement sets itself: `name = value`, or a name alone, which is then true."""
+    depth, since = 0, None  # in parentheses; where that is of the outermost SETTINGS
+    for before, token, after in _neighbours(tokens):
+        name = token.text.lower()
+        if token.kind == "mark":
+            depth += {"(": 1, ")": -1}.get(name, 0)
+            since = None if since is None or depth < since else since  # its SELECT ended
+        elif token.kind == "word" and name == "settings" and before.text != ".":
+            since = depth if since is None else since
+        elif since is not None and token.names and not _HARMLESS.fullmatch(name):
+            alone = before.text in ("settings", ",") and after.text in _AFTER_A_SETTING
+            if alone or (after.text == "=" and after.kind == "mark"):
+                raise Refused.by_us(164, "READONLY", f"Cannot modify {quoted(token.text)} setting in readonly mode")
 
 
 def _check_tables(tokens: list[_Token]) -> None:

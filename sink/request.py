@@ -54,13 +54,15 @@ class NotServed(Refused):
 def check_origin(headers: Message, bound_to: str) -> None:
     """Refuse what a browser was made to send: a page may not reach through its reader to this database.
 
-    That is: what comes from another origin and, on loopback, what asks for a name that merely resolves to it.
+    That is: what comes from another origin and, on loopback, what asks for a name that merely resolves to it. Images
+    and links tell no origin, only that it is another; and what merely reads may send on what it reads, by `url()`.
     """
     host = headers.get("Host", "localhost")
     name = host.rpartition(":")[0] if host.rstrip("0123456789").endswith(":") else host
     at_home = is_loopback(name.strip("[]")) or not is_loopback(bound_to)
     origin = headers.get("Origin")
-    if not at_home or (origin is not None and origin.rpartition("/")[2] != host):
+    is_foreign = headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")  # none: a person typed it
+    if not at_home or is_foreign or (origin is not None and origin.rpartition("/")[2] != host):
         raise NotServed(403, 497, "ACCESS_DENIED", "Not for web pages of another origin")
 
 

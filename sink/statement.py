@@ -25,7 +25,8 @@ _SUSPECT = re.compile(
 _NOTHING = re.compile(rb"(?:\s|;|--[^\n]*+|/\*.*?\*/)*+\Z", re.DOTALL)
 _GOES_ON = re.compile(rb"\s*(?:FORMAT|VALUES|SELECT|WITH|SETTINGS)\b", re.IGNORECASE)
 _FORMAT_NAME = re.compile(rb"\s+(\w+)[ \t\f]*\r?\n?")
-_ASKED_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*(?:\bSETTINGS\b[^'\"`]*)?;?\s*\Z", re.IGNORECASE)
+# Not one in a string: from there on the quotes that are left are odd in number.
+_ASKED_FORMAT = re.compile(rb"""\bFORMAT\s+(\w+)\s*(?:\bSETTINGS\b(?:[^'"`\\]|'[^'\\]*+')*+)?;?\s*\Z""", re.IGNORECASE)
 _TAIL = 4096  # bytes at the end of a statement, where a FORMAT is looked for
 _BEFORE_A_NAME = (b"INTO", b"TABLE", b"FUNCTION", b".")
 _ERROR = re.compile(r"(?:std::exception\. )?Code: (\d+)")

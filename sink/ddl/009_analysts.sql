@@ -249,6 +249,11 @@ AS WITH
         SELECT 'orders' AS topic, account_hash, seller_id, marketplace_id, source, event_time, first_seen_at FROM stored_order_events
         UNION ALL SELECT 'feedback', account_hash, seller_id, marketplace_id, source, event_time, first_seen_at FROM stored_feedback_events
         UNION ALL SELECT 'surveys', account_hash, seller_id, marketplace_id, source, event_time, first_seen_at FROM stored_survey_events
+    ),
+    events_once AS (
+        SELECT seller_id, marketplace_id, source, event_time, first_seen_at FROM stored_order_events FINAL
+        UNION ALL SELECT seller_id, marketplace_id, source, event_time, first_seen_at FROM stored_feedback_events FINAL
+        UNION ALL SELECT seller_id, marketplace_id, source, event_time, first_seen_at FROM stored_survey_events FINAL
     )
 SELECT topic, partition, NULL AS seller_id, NULL AS marketplace_id, NULL AS source, max(latest) AS last_event_time,
     max(written) AS last_write, max(records) AS lag, max(noted) AS lag_at, NULL AS usual_events_a_day
@@ -267,7 +272,7 @@ SELECT NULL, NULL, seller_id, marketplace_id, source, max(latest), max(written),
 FROM (
     SELECT seller_id, marketplace_id, source, toInt32(toRelativeDayNum(event_time)) AS event_day, count() AS n, max(event_time) AS latest,
         max(first_seen_at) AS written, max(event_day) OVER (PARTITION BY seller_id, marketplace_id, source) AS last_day
-    FROM events GROUP BY seller_id, marketplace_id, source, event_day
+    FROM events_once GROUP BY seller_id, marketplace_id, source, event_day
 )
 GROUP BY seller_id, marketplace_id, source, last_day
 COMMENT 'How fresh the data is: a row for each partition of a topic, and for each source of each account';

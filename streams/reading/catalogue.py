@@ -3,12 +3,12 @@
 Place in the flow: beside it. Adds no meaning: the metrics' is in `core.metrics`, the rules' in `core.rules`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from schemas.rows import AccountId
-from streams.core.metrics import METRICS, Metric, Terms
+from streams.core.metrics import METRIC_BY_NAME, METRICS, Metric, Terms
 from streams.core.rules import Level, OtherRule, Rule
 
 # What a metric belongs to, by how the words for its source begin.
@@ -40,15 +40,10 @@ def catalogue(rules: Sequence[Rule], others: Sequence[OtherRule], terms: Terms) 
                 "name": metric.name,
                 "unit": metric.unit,
                 "group": group_of(metric),
-                "formula": metric.formula_under(terms),
                 "about": metric.source,
                 "better": better_of(metric.name),
-                "thresholds": [
-                    {"rule": rule.name, "severity": level.severity, "op": rule.comparison, "value": level.threshold}
-                    for rule, level in levels_of(rules, metric.name)
-                ],
-                "bands": bands_of(metric.name, terms),
             }
+            | _held(metric.name, rules, terms)
             for metric in METRICS
         ],
         "rules": [
@@ -56,6 +51,27 @@ def catalogue(rules: Sequence[Rule], others: Sequence[OtherRule], terms: Terms) 
             *({"name": r.name, "severity": r.severity, "text": _OTHERS[r.name]} for r in others),
         ],
         "windows": {name: days for name, days in asdict(terms).items() if name.endswith("_days")},
+    }
+
+
+def held_otherwise(
+    names: Iterable[str], rules: Sequence[Rule], terms_of: Callable[[str], Terms], account: AccountId
+) -> dict[str, Any]:
+    """What of the catalogue's metrics is otherwise for an account, by the metric's name."""
+    here, everywhere = terms_of(account[1]), terms_of("")
+    held = {name: _held(name, rules, here, account) for name in names}
+    return {name: of for name, of in held.items() if of != _held(name, rules, everywhere)}
+
+
+def _held(metric: str, rules: Iterable[Rule], terms: Terms, account: AccountId | None = None) -> dict[str, Any]:
+    """How a metric is computed and judged: as everywhere, or as it is for an account, whose terms these are."""
+    return {
+        "formula": METRIC_BY_NAME[metric].formula_under(terms),
+        "thresholds": [
+            {"rule": rule.name, "severity": level.severity, "op": rule.comparison, "value": level.threshold}
+            for rule, level in levels_of(rules, metric, account)
+        ],
+        "bands": bands_of(metric, terms),
     }
 
 

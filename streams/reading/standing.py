@@ -4,7 +4,7 @@ Place in the flow: behind it, reading. Values are those of the stored rows; what
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from streams.reading.account import Unknown, events_of, read_account
 from streams.reading.answers import Answer, of_value, wanted_since, written
 from streams.reading.cases import instant, next_step
 from streams.reading.cases import plain as plain_case
-from streams.reading.catalogue import bands_of, levels_of
+from streams.reading.catalogue import bands_of, held_otherwise, levels_of
 from streams.reading.forecast import BY_DAYS, Forecast, breaches_of, days_of, forecast, remedies_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Standards:
     most_events: int = MOST_EVENTS
 
 
-def accounts(store: "Store", wanted: "Wanted") -> Answer:
+def accounts(store: "Store", standards: Standards, wanted: "Wanted") -> Answer:
     """A stretch of all accounts, with the main metrics; freshness is that of all that are wanted."""
     from sink.desk import now_ms
     from sink.overview import marketplaces, overview
@@ -53,7 +53,7 @@ def accounts(store: "Store", wanted: "Wanted") -> Answer:
         "total": found.total,
         "in_trouble": found.in_trouble,
         "marketplaces": marketplaces(store),
-        "accounts": [_listed(each) for each in found.accounts],
+        "accounts": [_listed(each) | {"held": held} for each, held in _with_held(standards, found.accounts)],
     }
 
 
@@ -67,7 +67,20 @@ def _listed(account: Mapping[str, Any]) -> Answer:
     }
 
 
-def standing(store: "Store", key: AccountId) -> Answer:
+def _with_held(
+    standards: Standards, accounts: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Mapping[str, Any], Answer]]:
+    """Each with what of the main metrics is otherwise for it; that is the same for many."""
+    known: dict[object, Answer] = {}
+    for account in accounts:
+        key = account["seller_id"], account["marketplace_id"]
+        alike = key[1], tuple(rule.scope.has(key) for rule in standards.rules)
+        if alike not in known:
+            known[alike] = held_otherwise(MAIN, standards.rules, standards.terms_of, key)
+        yield account, known[alike]
+
+
+def standing(store: "Store", standards: Standards, key: AccountId) -> Answer:
     """An account at its latest day: every metric, alerts and cases. Raises Unknown for one without a row."""
     from sink.desk import Asked, cases, now_ms
     from sink.overview import alerts_of, computed_at
@@ -92,6 +105,7 @@ def standing(store: "Store", key: AccountId) -> Answer:
             }
             for metric in METRICS
         },
+        "held": held_otherwise(METRIC_BY_NAME, standards.rules, standards.terms_of, key),
         "alerts": [
             alert
             | {name: instant(alert[name]) for name in ("since", "resolved_at")}

@@ -109,14 +109,14 @@ class Page:
 
     async def _overview(self, request: web.Request) -> web.Response:
         wanted = wanted_of(request.query)
-        told = await self._reader.ask_once(wanted, lambda store: standing.accounts(store, wanted))
+        told = await self._reader.ask_once(wanted, lambda store: standing.accounts(store, self._standards, wanted))
         return _json(orjson.dumps(told | {"fresh": told["fresh"] | {"lag_records": self._lag()}}))
 
     async def _account(self, request: web.Request) -> web.Response:
         key = account_of(request.query)
 
         def call(store: Any) -> bytes:
-            told = standing.standing(store, key)
+            told = standing.standing(store, self._standards, key)
             try:
                 outlook = standing.outlook(self._ahead(store, key))
             except TooLarge as refused:

@@ -218,10 +218,11 @@ def test_freshness_is_told_of_partitions_and_sources(told: Store) -> None:
 
 
 def test_a_source_that_brings_six_a_day_on_most_days_is_told_so(told: Store) -> None:
-    put(told, *(
-        order(f"{day} {n}", order_id=f"{day} {n}", seller_id="busy", event_time=at(day) + n)
-        for day in range(20) for n in range(6 if day % 2 or day > 5 else 9)
-    ))  # fmt: skip
+    for _ in range(2):  # what comes again is no more than there was
+        put(told, *(
+            order(f"{day} {n}", order_id=f"{day} {n}", seller_id="busy", event_time=at(day) + n)
+            for day in range(20) for n in range(6 if day % 2 or day > 5 else 9)
+        ))  # fmt: skip
     assert asked(told, "SELECT usual_events_a_day FROM freshness WHERE seller_id = 'busy'") == [(6,)]
 
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -297,9 +298,24 @@ def _noise(own: random.Random) -> dict[str, str]:
     return {own.choice(names): own.choice(("1", "x", "", "CSV", "é", "system"))} if own.random() < 0.2 else {}
 
 
-def test_the_door_opens_again_when_it_breaks(served: Served) -> None:
+def _door(served: Served) -> int:
+    """The process of the door."""
     [door] = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
-    os.kill(int(door), signal.SIGKILL)
+    return int(door)
+
+
+def test_a_full_disk_spoils_one_answer_and_none_after_it(served: Served) -> None:
+    before = resource.prlimit(_door(served), resource.RLIMIT_FSIZE, (2 << 20, resource.RLIM_INFINITY))
+    for _ in range(os.cpu_count() or 1):  # as many slots, or fewer
+        assert _code(served, "SELECT repeat('x', 1000) FROM numbers(9000)") == "243"
+    resource.prlimit(_door(served), resource.RLIMIT_FSIZE, before)
+    for _ in range(os.cpu_count() or 1):
+        assert served.ask("SELECT 1 FORMAT JSON")[1]["X-ClickHouse-Format"] == "JSON"
+        assert _code(served, "SELECT throwIf(1)") == "395"
+
+
+def test_the_door_opens_again_when_it_breaks(served: Served) -> None:
+    os.kill(_door(served), signal.SIGKILL)
     deadline = time.monotonic() + 20
     while True:
         try:

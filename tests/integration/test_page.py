@@ -44,8 +44,8 @@ def database(folder: Path) -> Iterator[Database]:
         yield database
 
 
-def served(database: Database, port: int = 0) -> Apart:
-    settings = load_settings(None, {"clickhouse": {"url": database.url("sellerpulse")}}, {})
+def served(database: Database, port: int = 0, **said: Any) -> Apart:
+    settings = load_settings(None, said | {"clickhouse": {"url": database.url("sellerpulse")}}, {})
     page = page_of(settings, settings.clickhouse)
     routes = [*probes(lambda: b"", list, list), *page.routes()]
     return Apart(Server(routes, host="127.0.0.1", port=port, around=[page.guard.around]), page)
@@ -95,6 +95,21 @@ def at(account: dict[str, Any], **values: str) -> str:
 
 def go(tab: Tab, fragment: str) -> None:
     tab.run(f"location.hash = {json.dumps(fragment)}")
+
+
+def test_values_are_held_against_the_thresholds_of_their_marketplace(
+    browser: Tab, database: Database, url: str
+) -> None:
+    account = worst(url)
+    rule = {"name": "average_stars", "marketplaces": {account["marketplace_id"]: 4.987}}
+    with served(database, alerts={"rules": [rule]}) as apart:
+        browser.look()
+        browser.open(f"{apart.url}/{at(account)}")
+        browser.see("[data-metric=average_stars_90d] .edges")
+        assert browser.text("[data-metric=average_stars_90d] .edges") == "< 4.987"
+        browser.open(f"{apart.url}/#/")
+        browser.see(FIRST)
+        assert "4.987" in browser.run(f"document.querySelector('{FIRST}').innerHTML")
 
 
 # --- what a person does ----------------------------------------------------------------------------------------

@@ -201,6 +201,11 @@ def test_a_marketplace_of_its_own_thresholds_has_them_as_lines(url: str) -> None
     series = told(url, "series", metric="cs_score", **who)
     assert [line["value"] for line in series["lines"]] == [7.5, 5.5]
     assert [(band["from"], band["to"]) for band in series["bands"]] == [(0, 6), (6, 8), (8, 10)]
+    for account in (accounts[0], told(url, "account", **who)):
+        assert list(account["held"]) == ["cs_score"]
+        assert [edge["value"] for edge in account["held"]["cs_score"]["thresholds"]] == [7.5, 5.5]
+    elsewhere = [one for one in told(url, "overview", limit=50)["accounts"] if one["marketplace_id"] != "MKT-DE"]
+    assert [one["held"] for one in elsewhere] == [{}] * len(elsewhere) != []
 
 
 def test_the_catalogue_tells_every_metric_and_rule(url: str) -> None:

@@ -213,7 +213,8 @@ def test_what_only_a_command_line_may_do_is_refused(served: Served, query: str, 
 def test_web_pages_of_another_origin_are_refused(served: Served) -> None:
     home = {"Origin": served.url}
     assert served.ask(body=b"SELECT 1", headers=home)[0] == 200
-    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+    image = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}  # it tells no origin
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}, image):
         assert served.ask(body=b"SELECT 1", headers=headers)[0] == 403
 
 

@@ -63,7 +63,7 @@ export function account(main, page, at) {
     before = now;
     const fresh = [t("last.event", { ago: instant(told.last_event_time) }), t("computed", { ago: instant(told.computed_at) })].join(", ");
     swap(place.metrics, h("h2", {}, t("metrics")), groups().map(({ id, name, names }) => {
-      const beyond = names.map((each) => judge(each, now.get(each), firing)).filter((each) => each?.fires);
+      const beyond = names.map((each) => judge(each, now.get(each), firing, told.held)).filter((each) => each?.fires);
       const worst = SEVERITIES.find((severity) => beyond.some((each) => each.severity === severity));
       return h("details.group", { id: `group-${id}`, open: Boolean(worst) || !/30d|365d|lifetime|questions/.test(id) },
         h("summary", {}, name, worst && [" ", mark(worst, t(`severity.${worst}`))]),
@@ -73,8 +73,8 @@ export function account(main, page, at) {
   }
 
   function line(name, { value, day_before: day, week_before: week }, firing, fresh, changed) {
-    const { label, window } = labelOf(name), metric = metricOf(name);
-    const beyond = judge(name, value, firing), band = bandOf(name, value);
+    const { label, window } = labelOf(name), metric = metricOf(name, told.held);
+    const beyond = judge(name, value, firing, told.held), band = bandOf(name, value, told.held);
     const words = beyond && t(beyond.fires ? "beyond.fires" : "beyond.quiet", { edge: beyond.edge, severity: t(`severity.${beyond.severity}`) });
     const level = beyond ? (beyond.fires ? beyond.severity : "hollow") : "";
     const edges = metric.thresholds.map((edge) => threshold(name, edge.value));

@@ -12,10 +12,11 @@ export function curve(page, at, pick) {
   const formula = h("p.small.formula"), hint = h("p.small", {}, t("curve.hint"));
   const place = h("section.curve", { "aria-labelledby": "curve" }, heading, formula, plot, hint, behind, figures);
   const subject = { seller: at.seller, marketplace: at.marketplace };
-  let chart = null, metric = null, day, asOf = "", asked = 0, explained = 0;
+  let chart = null, metric = null, day, asOf = "", held, asked = 0, explained = 0;
 
   async function show(name, chosen, told, { anew = false, look = false } = {}) {
     asOf = told.as_of;
+    held = told.held;
     const turned = name !== metric || anew;
     metric = name;
     if (turned) await draw();
@@ -29,7 +30,7 @@ export function curve(page, at, pick) {
   async function draw() {
     const mine = ++asked, name = metric;
     heading.textContent = t("curve", { metric: fullName(name) });
-    formula.textContent = metricOf(name).formula;
+    formula.textContent = metricOf(name, held).formula;
     if (!DRAWABLE.includes(metricOf(name).unit)) {
       chart?.close();
       chart = null;

@@ -17,8 +17,10 @@ export function learn(catalogue) {
   judging = new Set(catalogue.metrics.flatMap((metric) => metric.thresholds.map((edge) => edge.rule)));
 }
 
-export function metricOf(name) {
-  return metrics.get(name);
+// As the catalogue has it, and what is otherwise for an account that `held` tells of.
+export function metricOf(name, held) {
+  const metric = metrics.get(name);
+  return held?.[name] ? { ...metric, ...held[name] } : metric;
 }
 
 // The worst first, and of the same severity what is about a metric before what is about a case.
@@ -86,10 +88,10 @@ function signed(number, digits) {
 }
 
 // The worst threshold that a value is beyond; null if there is none. `fires`: one of the rules that fire is about it.
-export function judge(name, value, firing) {
+export function judge(name, value, firing, held) {
   if (typeof value !== "number") return null;
   const beyond = { "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b };
-  const crossed = metrics.get(name).thresholds.filter((edge) => beyond[edge.op](value, edge.value))
+  const crossed = metricOf(name, held).thresholds.filter((edge) => beyond[edge.op](value, edge.value))
     .map((edge) => ({ ...edge, fires: firing.has(edge.rule), edge: edgeOf(name, edge) }));
   crossed.sort((a, b) => b.fires - a.fires || LEVELS.indexOf(b.severity) - LEVELS.indexOf(a.severity));
   return crossed[0] ?? null;
@@ -110,9 +112,9 @@ export function threshold(name, value) {
   return shown.replace("-", "−") + (fraction ? "%" : "");
 }
 
-export function bandOf(name, value) {
+export function bandOf(name, value, held) {
   if (typeof value !== "number") return null;
-  const bands = metrics.get(name).bands;
+  const bands = metricOf(name, held).bands;
   return bands.find((band) => value >= band.from && value < band.to) ?? (bands.length ? bands.at(-1) : null);
 }
 

@@ -100,7 +100,7 @@ export function overview(main, page, at) {
         h("span.where", {}, account.marketplace_id)),
       h("td.why", {}, rules(account.rules.toSorted(worstFirst))),
       h("td.num", { class: account.open_cases ? null : "nil" }, account.open_cases),
-      Object.entries(account.metrics).map(([name, value]) => cell(name, value, firing, fresh)),
+      Object.entries(account.metrics).map(([name, value]) => cell(name, value, firing, fresh, account.held)),
       h("td.num.fresh", { title: fresh },
         h("span", {}, span(told.wall - Date.parse(account.last_event_time))),
         h("span.window", {}, span(told.wall - Date.parse(account.computed_at)))));
@@ -142,8 +142,8 @@ export function overview(main, page, at) {
 }
 
 // A value, marked if a threshold or a band says so: filled where an alert fires, hollow where none does.
-export function cell(name, value, firing, fresh) {
-  const beyond = judge(name, value, firing), band = bandOf(name, value);
+export function cell(name, value, firing, fresh, held) {
+  const beyond = judge(name, value, firing, held), band = bandOf(name, value, held);
   const words = beyond && t(beyond.fires ? "beyond.fires" : "beyond.quiet", { edge: beyond.edge, severity: t(`severity.${beyond.severity}`) });
   const level = beyond?.fires ? beyond.severity : beyond ? "hollow" : "";
   return h(`td.num${level && `.${level}`}`, { class: value === null ? "nil" : null, title: [fullName(name), words, fresh].filter(Boolean).join("\n") },
