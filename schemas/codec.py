@@ -159,7 +159,7 @@ class Codec:
             except Exception as failed:  # the client raises its own tree and that of its HTTP library
                 if getattr(failed, "http_status_code", None) == 404:
                     return Refusal(f"unknown schema id {schema_id}", topic)
-                raise Unavailable(f"Schema Registry: {_reason(failed)}") from failed
+                raise Unavailable(f"Schema Registry: {unanswered(failed)}") from failed
             try:
                 schema = json.loads(text)
                 # By its own name, not the topic's: one stray record must not give the id to another topic for good.
@@ -205,16 +205,16 @@ class Codec:
             schema = Schema(json.dumps(self.newest[topic]), "AVRO")
             schema_id = self.registry.register_schema(f"{topic}-value", schema)
         except Exception as failed:  # the client raises its own tree and that of its HTTP library
-            raise Unavailable(f"Schema Registry: {_reason(failed)}") from failed
+            raise Unavailable(f"Schema Registry: {unanswered(failed)}") from failed
         return CONFLUENT + schema_id.to_bytes(4, "big")
 
 
-def _reason(failed: Exception) -> str:
+def unanswered(failed: Exception) -> str:
     """Why the registry gave no answer, without its address, which may hold a password."""
     status = getattr(failed, "http_status_code", None)
     if status in _NOT_LET_IN:
         return f"wrong user or password, or no right to this (HTTP {status})"
-    return reason_of(failed) or type(failed).__name__
+    return reason_of(failed) or (f"HTTP {status}" if status and status > 0 else type(failed).__name__)
 
 
 def digest_of(payload: bytes) -> bytes:
