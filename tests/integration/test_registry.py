@@ -22,10 +22,10 @@ def registry() -> Iterator[SchemaRegistry]:
         yield registry
 
 
-def settings(registry: SchemaRegistry) -> dict[str, str]:
-    return {
-        "KAFKA__SCHEMA_REGISTRY_URL": registry.url, "KAFKA__REGISTRY__USER": USER, "KAFKA__REGISTRY__PASSWORD": PASSWORD,
-    }  # fmt: skip
+def settings(registry: SchemaRegistry) -> dict[str, Any]:
+    """How a command gets in."""
+    login = {"KAFKA__REGISTRY__USER": USER, "KAFKA__REGISTRY__PASSWORD": PASSWORD}
+    return {"KAFKA__SCHEMA_REGISTRY_URL": registry.url} | login
 
 
 def full(event: Any) -> dict[str, Any]:
