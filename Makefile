@@ -63,6 +63,10 @@ constraints: install ## resolve the pins anew, for every Python we support
 	UV_CUSTOM_COMPILE_COMMAND='make constraints' $(BIN)/uv pip compile --quiet --upgrade --universal \
 	  --python-version 3.11 --all-extras --group build --no-emit-index-url --no-annotate pyproject.toml -o constraints.txt
 
+.PHONY: release-schema
+release-schema: install ## a changed schema, FILE=..., becomes its topic's newest version; the one before is kept
+	$(BIN)/python -m schemas.release $(FILE)
+
 .PHONY: clean
 clean: ## remove what make made, the broker's data included
 	rm -rf .venv .kafka build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -67,7 +67,7 @@ class Codec:
     def __init__(self, folder: Path = SCHEMAS, registry: Registry | None = None) -> None:
         self.registry = registry
         self.newest: dict[Topic, Any] = {t: _load(folder / f"{t}.avsc") for t in TOPICS}
-        self._readers = {t: parse_schema(_physical(s)) for t, s in self.newest.items()}
+        self._readers = {t: parse_schema(physical(s)) for t, s in self.newest.items()}
         self._read_newest = {t: reader_of(s) for t, s in self.newest.items()}
         self._write_newest = {t: writer_of(s) for t, s in self.newest.items()}
         self._canonical = {t: to_parsing_canonical_form(s) for t, s in self.newest.items()}
@@ -142,7 +142,7 @@ class Codec:
     def _version(self, topic: Topic, schema: Any, canonical: str) -> _Version:
         """Raises ValueError, among others, for a schema by which a record could be read without end."""
         is_newest = canonical == self._canonical[topic]
-        writer = self._readers[topic] if is_newest else parse_schema(_physical(schema))
+        writer = self._readers[topic] if is_newest else parse_schema(physical(schema))
         least_bytes(writer)
         return _Version(topic, writer, is_newest)
 
@@ -159,7 +159,7 @@ class Codec:
             except Exception as failed:  # the client raises its own tree and that of its HTTP library
                 if getattr(failed, "http_status_code", None) == 404:
                     return Refusal(f"unknown schema id {schema_id}", topic)
-                raise Unavailable(f"Schema Registry: {_reason(failed)}") from failed
+                raise Unavailable(f"Schema Registry: {unanswered(failed)}") from failed
             try:
                 schema = json.loads(text)
                 # By its own name, not the topic's: one stray record must not give the id to another topic for good.
@@ -205,16 +205,16 @@ class Codec:
             schema = Schema(json.dumps(self.newest[topic]), "AVRO")
             schema_id = self.registry.register_schema(f"{topic}-value", schema)
         except Exception as failed:  # the client raises its own tree and that of its HTTP library
-            raise Unavailable(f"Schema Registry: {_reason(failed)}") from failed
+            raise Unavailable(f"Schema Registry: {unanswered(failed)}") from failed
         return CONFLUENT + schema_id.to_bytes(4, "big")
 
 
-def _reason(failed: Exception) -> str:
+def unanswered(failed: Exception) -> str:
     """Why the registry gave no answer, without its address, which may hold a password."""
     status = getattr(failed, "http_status_code", None)
     if status in _NOT_LET_IN:
         return f"wrong user or password, or no right to this (HTTP {status})"
-    return reason_of(failed) or type(failed).__name__
+    return reason_of(failed) or (f"HTTP {status}" if status and status > 0 else type(failed).__name__)
 
 
 def digest_of(payload: bytes) -> bytes:
@@ -276,10 +276,10 @@ def _load(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _physical(schema: Any) -> Any:
-    """The schema without logical types: fastavro then leaves times as ints."""
+def physical(schema: Any) -> Any:
+    """The schema without logical types: fastavro then leaves times as ints, and reads by what is on the wire."""
     if isinstance(schema, dict):
-        return {k: _physical(v) for k, v in schema.items() if k != "logicalType"}
+        return {k: physical(v) for k, v in schema.items() if k != "logicalType"}
     if isinstance(schema, list):
-        return [_physical(item) for item in schema]
+        return [physical(item) for item in schema]
     return schema

@@ -37,7 +37,7 @@ COMMANDS = {
     "rebuild": "Compute rows anew from the stored events.",
     "verify": "Are the rows what the stored events give? Exits 1 when not.",
     "topics": "Create the Kafka topics, or check them.",
-    "schema": "Is the database of this version? Upgrade it in place.",
+    "schema": "Is the database of this version? And the schemas of events.",
     "clickhouse": "Serve an embedded database to other programs on this machine.",
     "alerts": "Alerts: list, show, acknowledge, silence, check, test, backtest.",
     "cases": "Bad ratings: what to do about them, by when, and what was done.",

@@ -1,4 +1,4 @@
-"""`sellerpulse schema`: are the database's tables and views what this version gives them, and bring them there.
+"""`sellerpulse schema`: is the database as this version gives it? And the schemas of events.
 
 Place in the flow: beside it, at the database. What is held against what is said in `sink.schema` and `sink.drift`.
 """
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streams.commands import versions
 from streams.commands.cli import FAILED, configured
 
 if TYPE_CHECKING:
@@ -17,15 +18,21 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """The tables and views of a database: what version they are of, and an upgrade in place.
+    """The schemas of a database (status, upgrade) and of events (list, show, check, register).
 
-    A worker, and every command that writes, upgrades a database by itself when it opens it. These two are for whoever
-    wants to know, or do it, before. Rights for analysts on a server are in deploy/clickhouse/roles.sql.
+    Of a database: its tables and views. A worker, and every command that writes, upgrades it when it opens it; status
+    and upgrade are for whoever wants to know, or do it, before. Rights for analysts on a server are in
+    deploy/clickhouse/roles.sql.
+
+    Of events: what producers write to the topics, in Avro, each version that was ever released; with a Schema Registry
+    (kafka.schema_registry_url) also what is registered there.
 
     \b
     Examples:
       sellerpulse schema status --db http://localhost:8123/pulse
       sellerpulse schema upgrade --db ./pulse
+      sellerpulse schema list
+      sellerpulse schema check changed.avsc
     """
 
 
@@ -113,3 +120,7 @@ def _opened(settings: "Settings") -> "Store":
     from streams.credentials import open_store
 
     return open_store(settings.clickhouse, create=False)
+
+
+for each in (versions.list_, versions.show, versions.check, versions.register):
+    command.add_command(each)
