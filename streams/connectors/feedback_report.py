@@ -12,20 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from schemas.errors import ConfigurationError, FileDamaged
-from schemas.events import EPOCH, RECORD_MAX, Parsed, Refusal, from_json
-from streams.connectors.input import BOM, RECORD_KEPT, Record, chunks
+from schemas.errors import ConfigurationError
+from schemas.events import EPOCH, Parsed, Refusal, from_json
+from streams.connectors.input import Record
 from streams.connectors.report_dates import country_of, date_order, day_of
+from streams.connectors.reports import Row, content_of, rows_of
 from streams.core.privacy import mask_event
 
 SOURCE = "feedback-report"
-
-
-class _Row(NamedTuple):
-    fields: list[str]
-    wrong: str | None
-    raw: bytes
-    line: int
 
 
 class _Layout(NamedTuple):
@@ -70,7 +64,7 @@ def is_feedback_report(head: bytes) -> bool:
 def account_of(path: Path, seller_id: str, marketplace_id: str, zone: ZoneInfo) -> Account:
     """Whose the report is, and how it writes dates. Raises ConfigurationError if that can be known from nothing."""
     country = country_of(marketplace_id)
-    order = date_order({row.fields[0] for row in _rows(_content(path)[0], country)}, country)
+    order = date_order({row.fields[0] for row in rows_of(content_of(path)[0], country)}, country)
     if order is None:
         raise ConfigurationError(
             f"{path}: whether its dates put the day or the month first is not known for marketplace {marketplace_id}:"
@@ -81,9 +75,9 @@ def account_of(path: Path, seller_id: str, marketplace_id: str, zone: ZoneInfo) 
 
 def read_feedback_report(path: Path, account: Account) -> Iterator[Record]:
     """A SUBMITTED for each row, a RESPONDED where it has a response. Raises FileDamaged after the last whole row."""
-    content, damage = _content(path)
+    content, damage = content_of(path)
     columns = 0
-    for row in _rows(content, country_of(account.marketplace_id)):
+    for row in rows_of(content, country_of(account.marketplace_id)):
         if not columns:
             columns = len(row.fields)
             if len(row.fields) > 1 and row.fields[1] not in _STARS:
@@ -96,7 +90,7 @@ def read_feedback_report(path: Path, account: Account) -> Iterator[Record]:
         raise damage
 
 
-def _items(row: _Row, columns: int, account: Account) -> list[Parsed | Refusal]:
+def _items(row: Row, columns: int, account: Account) -> list[Parsed | Refusal]:
     layout = _LAYOUTS.get(columns)
     if row.wrong or layout is None or not layout.order_id < len(row.fields) <= columns:
         return [Refusal(row.wrong or f"{len(row.fields)} columns and not {columns}", "feedback")]
@@ -126,46 +120,3 @@ def _items(row: _Row, columns: int, account: Account) -> list[Parsed | Refusal]:
         responded = {"kind": "RESPONDED", "event_id": f"{event_id}:RESPONDED", "comment": response}
         items.append(from_json(common | responded))
     return items
-
-
-# --- rows ----------------------------------------------------------------------------------------------------
-
-
-def _content(path: Path) -> tuple[bytes, FileDamaged | None]:
-    """All of a report (they are small), to the last whole line if it was cut short."""
-    parts: list[bytes] = []
-    try:
-        for chunk, _ in chunks(path):
-            parts.append(chunk)
-    except FileDamaged as cut:
-        return b"".join(parts).rpartition(b"\n")[0], cut
-    return b"".join(parts), None
-
-
-def _rows(content: bytes, country: str | None) -> Iterator[_Row]:
-    """Rows that are not blank, in the charset of the whole: UTF-8, or else what the marketplace's computers use."""
-    content = content.removeprefix(BOM)
-    charset = "cp932" if country == "JP" else "cp1252"
-    try:
-        content.decode()
-        charset = "utf-8"
-    except UnicodeDecodeError:
-        pass
-    for line, raw in enumerate(content.split(b"\n"), 1):
-        if not raw.strip():
-            continue
-        if len(raw) > RECORD_MAX:
-            yield _Row([""], f"a row over {RECORD_MAX} bytes", raw[:RECORD_KEPT], line)
-            continue
-        try:
-            yield _Row([_unquoted(field.strip()) for field in raw.decode(charset).split("\t")], None, raw, line)
-        except UnicodeDecodeError:
-            yield _Row([""], f"neither UTF-8 nor {charset}", raw, line)
-
-
-def _unquoted(field: str) -> str:
-    """A field without the quotes that spreadsheets put around it."""
-    inner = field[1:-1]
-    if field[:1] == field[-1:] == '"' and '"' not in inner.replace('""', ""):
-        return inner.replace('""', '"')
-    return field
