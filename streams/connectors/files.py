@@ -18,11 +18,30 @@ from streams.connectors.feedback_report import Account, account_of, is_feedback_
 from streams.connectors.input import BOM, Progress, Record, peek
 from streams.connectors.jsonl import read_jsonl
 from streams.connectors.olist import check_olist, is_olist, read_olist
+from streams.connectors.order_change import is_order_change, read_order_change
+from streams.connectors.order_report import is_order_report, read_order_report
+from streams.connectors.polls import Polls
+from streams.connectors.reports import Whose
+from streams.connectors.returns_report import (
+    is_fba_returns_report,
+    is_returns_report,
+    read_fba_returns_report,
+    read_returns_report,
+)
 
 __all__ = ["FORMATS", "Record", "ReportOptions", "Source", "find_sources"]
 
-FORMATS = ("jsonl", "avro", "olist", "feedback-report")
-_KNOWN = "JSON Lines (one event a line), Avro container, Olist data set or feedback report"
+# The marketplace's reports of orders: by name, what tells one and what reads it.
+_OF_ORDERS = {
+    "amazon-orders": (is_order_report, read_order_report),
+    "amazon-returns": (is_returns_report, read_returns_report),
+    "amazon-fba-returns": (is_fba_returns_report, read_fba_returns_report),
+}
+FORMATS = ("jsonl", "avro", "olist", "feedback-report", *_OF_ORDERS, "amazon-order-change")
+_KNOWN = (
+    "JSON Lines (one event a line), Avro container, Olist data set, Amazon's feedback, all-orders or returns report,"
+    " or its ORDER_CHANGE notifications"
+)
 _HEAD_BYTES = 1 << 16
 
 
@@ -54,8 +73,10 @@ class Source:
         progress(self.size)
 
 
-def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
+def find_sources(paths: Sequence[Path], options: ReportOptions, polls: Polls | None = None) -> list[Source]:
     """What `paths` hold; a folder stands for the files in it and below, by name, hidden ones left out.
+
+    `polls` is what earlier reports said; without it they are reports of one run, and follow each other as they come.
 
     Looks at every file's beginning. Raises ConfigurationError, one line that names the file, for one that is missing,
     unreadable, empty, of no known format or without what its report lacks: then nothing should be written.
@@ -63,10 +84,11 @@ def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
     if options.format is not None and options.format not in FORMATS:
         raise ConfigurationError(f"unknown format {options.format}: one of {', '.join(FORMATS)}")
     zone = _zone(options.timezone)
+    polls = polls or Polls(None)
     sources: list[Source] = []
     for path in paths:
         before = len(sources)
-        sources += (_source(found, options, zone) for found in _expand(path, set()))
+        sources += (_source(found, options, zone, polls) for found in _expand(path, set()))
         if len(sources) == before:
             raise ConfigurationError(f"{path}: a folder with nothing to read in it")
     return sources
@@ -95,7 +117,7 @@ def _expand(path: Path, seen: set[Path]) -> Iterator[Path]:
         yield from _expand(child, seen)
 
 
-def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
+def _source(path: Path, options: ReportOptions, zone: ZoneInfo, polls: Polls) -> Source:
     if path.is_dir():
         if options.format not in (None, "olist"):
             raise ConfigurationError(f"{path}: an Olist data set and not {options.format}")
@@ -113,6 +135,11 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
         case "feedback-report" if is_feedback_report(head):
             account = _account(path, options, zone)
             return Source(path, "feedback-report", size, lambda *_: read_feedback_report(path, account))
+        case ("amazon-orders" | "amazon-returns" | "amazon-fba-returns") as told if _OF_ORDERS[told][0](head):
+            whose, read = _whose(path, options, zone), _OF_ORDERS[told][1]
+            return Source(path, told, size, lambda _, left_out: read(path, whose, polls, left_out))
+        case "amazon-order-change" if is_order_change(head):
+            return Source(path, "amazon-order-change", size, lambda _, left_out: read_order_change(path, left_out))
         case "olist":
             raise ConfigurationError(f"{path}: an Olist data set is a folder with its three tables in it")
         case None:
@@ -141,16 +168,25 @@ def _format(path: Path, head: bytes) -> str | None:
         return "avro"
     if path.name.startswith("olist_") and suffix == ".csv":
         return "olist"
+    if is_order_change(head):
+        return "amazon-order-change"
     if suffix in (".jsonl", ".ndjson"):
         return "jsonl"
     start = head.removeprefix(BOM).lstrip()
     is_document = start[:1] == b"[" or start.split(b"\n", 1)[0].strip() == b"{"  # JSON, but no event a line
     if not is_document and (start[:1] == b"{" or suffix == ".json"):
         return "jsonl"
-    return "feedback-report" if is_feedback_report(head) else None
+    found = next((name for name, (is_one, _) in _OF_ORDERS.items() if is_one(head)), None)
+    return found or ("feedback-report" if is_feedback_report(head) else None)
 
 
 def _account(path: Path, options: ReportOptions, zone: ZoneInfo) -> Account:
     if not options.seller or not options.marketplace:
         raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller and --marketplace")
     return account_of(path, options.seller, options.marketplace, zone)
+
+
+def _whose(path: Path, options: ReportOptions, zone: ZoneInfo) -> Whose:
+    if not options.seller:
+        raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller")
+    return Whose(options.seller, options.marketplace, zone)
