@@ -53,6 +53,7 @@ class ReportOptions:
     seller: str | None = None
     marketplace: str | None = None
     timezone: str = "UTC"
+    polls: Polls | None = None
 
 
 @dataclass
@@ -73,10 +74,8 @@ class Source:
         progress(self.size)
 
 
-def find_sources(paths: Sequence[Path], options: ReportOptions, polls: Polls | None = None) -> list[Source]:
+def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
     """What `paths` hold; a folder stands for the files in it and below, by name, hidden ones left out.
-
-    `polls` is what earlier reports said; without it they are reports of one run, and follow each other as they come.
 
     Looks at every file's beginning. Raises ConfigurationError, one line that names the file, for one that is missing,
     unreadable, empty, of no known format or without what its report lacks: then nothing should be written.
@@ -84,11 +83,10 @@ def find_sources(paths: Sequence[Path], options: ReportOptions, polls: Polls | N
     if options.format is not None and options.format not in FORMATS:
         raise ConfigurationError(f"unknown format {options.format}: one of {', '.join(FORMATS)}")
     zone = _zone(options.timezone)
-    polls = polls or Polls(None)
     sources: list[Source] = []
     for path in paths:
         before = len(sources)
-        sources += (_source(found, options, zone, polls) for found in _expand(path, set()))
+        sources += (_source(found, options, zone) for found in _expand(path, set()))
         if len(sources) == before:
             raise ConfigurationError(f"{path}: a folder with nothing to read in it")
     return sources
@@ -117,7 +115,7 @@ def _expand(path: Path, seen: set[Path]) -> Iterator[Path]:
         yield from _expand(child, seen)
 
 
-def _source(path: Path, options: ReportOptions, zone: ZoneInfo, polls: Polls) -> Source:
+def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
     if path.is_dir():
         if options.format not in (None, "olist"):
             raise ConfigurationError(f"{path}: an Olist data set and not {options.format}")
@@ -136,8 +134,9 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo, polls: Polls) ->
             account = _account(path, options, zone)
             return Source(path, "feedback-report", size, lambda *_: read_feedback_report(path, account))
         case ("amazon-orders" | "amazon-returns" | "amazon-fba-returns") as told if _OF_ORDERS[told][0](head):
-            whose, read = _whose(path, options, zone), _OF_ORDERS[told][1]
-            return Source(path, told, size, lambda _, left_out: read(path, whose, polls, left_out))
+            return _polled(
+                path, told, size, options, partial(_OF_ORDERS[told][1], path, _whose(path, options, zone, told))
+            )
         case "amazon-order-change" if is_order_change(head):
             return Source(path, "amazon-order-change", size, lambda _, left_out: read_order_change(path, left_out))
         case "olist":
@@ -186,7 +185,16 @@ def _account(path: Path, options: ReportOptions, zone: ZoneInfo) -> Account:
     return account_of(path, options.seller, options.marketplace, zone)
 
 
-def _whose(path: Path, options: ReportOptions, zone: ZoneInfo) -> Whose:
+def _whose(path: Path, options: ReportOptions, zone: ZoneInfo, form: str) -> Whose:
     if not options.seller:
         raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller")
-    return Whose(options.seller, options.marketplace, zone)
+    return Whose(options.seller, options.marketplace, zone, form)
+
+
+def _polled(
+    path: Path, form: str, size: int, options: ReportOptions, read: Callable[..., Iterator[Record]]
+) -> Source:  # fmt: skip
+    def reader(_: Progress, left_out: Counter[str]) -> Iterator[Record]:
+        yield from read(polls=options.polls or Polls(None), left_out=left_out)
+
+    return Source(path, form, size, reader)

@@ -18,7 +18,7 @@ from streams.connectors.polls import Polls
 from streams.connectors.report_dates import country_of, marketplace_of
 from streams.connectors.reports import NamedRow, Whose, content_of, has_columns, named_rows, order_event, time_of
 
-SOURCE = "amazon-orders"
+REPORT = "amazon-orders"
 COLUMNS = (
     *("amazon-order-id", "purchase-date", "last-updated-date", "order-status", "fulfillment-channel"),
     *("sales-channel", "sku", "item-status"),
@@ -81,15 +81,13 @@ def fulfilment_of(channel: str) -> str | None:
     return _FULFILMENT.get(channel.lower())
 
 
-def read_order_report(path: Path, whose: Whose, polls: Polls, left_out: Counter[str]) -> Iterator[Record]:
+def read_order_report(path: Path, whose: Whose, *, polls: Polls, left_out: Counter[str]) -> Iterator[Record]:
     """What the report says of its orders and `polls` do not know. Raises FileDamaged after the last whole row.
 
     Rows of other marketplaces, and orders whose payment is not authorised yet, are counted in `left_out`.
     """
     content, damage = content_of(path)
-    country = country_of(whose.marketplace_id) if whose.marketplace_id else None
-    if country is None and b"Amazon.co.jp" in content:
-        country = "JP"  # for the charset
+    country = whose.country or ("JP" if b"Amazon.co.jp" in content else None)
     orders: dict[str, list[_Item]] = {}
     for row in named_rows(content, country, COLUMNS):
         try:
@@ -99,7 +97,7 @@ def read_order_report(path: Path, whose: Whose, polls: Polls, left_out: Counter[
             continue
         if item is not None:
             orders.setdefault(item.order_id, []).append(item)
-    known = polls.known(SOURCE, whose.seller_id)
+    known = polls.known(REPORT, whose.seller_id)
     for order_id, items in orders.items():
         told = dict(known.get(order_id) or {})
         latest = max(items, key=lambda item: item.updated_ms)
@@ -107,11 +105,9 @@ def read_order_report(path: Path, whose: Whose, polls: Polls, left_out: Counter[
         if kinds is None:
             left_out["orders that are pending"] += 1
             continue
-        for event in _news(
-            (whose.seller_id, latest.marketplace_id), items, dict.fromkeys(kinds, latest.updated_ms), told
-        ):
+        for event in _news(whose, items, dict.fromkeys(kinds, latest.updated_ms), told):
             yield Record(event, items[0].raw, items[0].line)
-        polls.learn(SOURCE, whose.seller_id, order_id, told)
+        polls.learn(REPORT, whose.seller_id, order_id, told)
     if damage is not None:
         raise damage
 
@@ -148,23 +144,19 @@ def _item(row: NamedRow, whose: Whose, left_out: Counter[str]) -> _Item | None:
 
 
 def _news(
-    account: tuple[str, str], items: Sequence[_Item], moments: dict[str, int], told: dict[str, Any]
+    whose: Whose, items: Sequence[_Item], moments: dict[str, int], told: dict[str, Any]
 ) -> Iterator[Parsed | Refusal]:
     """The events of an order that `told`, what is known of it, lacks; they are then noted there.
 
     `told` has the marketplace, the products of the PLACED, and of any other kind its earliest time.
     """
+    event = partial(order_event, whose, items[0].marketplace_id, items[0].order_id)
     skus = sorted({item.sku for item in items if item.sku} | set(told.get("PLACED", ())))
     if skus != told.get("PLACED"):
-        told |= {"marketplace": account[1], "PLACED": skus}
+        told |= {"marketplace": items[0].marketplace_id, "PLACED": skus}
         placed_ms = min(item.placed_ms for item in items)
-        yield _event(
-            account, items[0].order_id, "PLACED", event_time=placed_ms, fulfilment=items[0].fulfilment, skus=skus
-        )
+        yield event("PLACED", event_time=placed_ms, fulfilment=items[0].fulfilment, skus=skus)
     for kind, at in moments.items():
         if kind not in told or at < told[kind]:
             told[kind] = at
-            yield _event(account, items[0].order_id, kind, event_time=at)
-
-
-_event = partial(order_event, SOURCE)
+            yield event(kind, event_time=at)

@@ -14,18 +14,25 @@ from zoneinfo import ZoneInfo
 from schemas.errors import FileDamaged
 from schemas.events import EPOCH, RECORD_MAX, Parsed, Refusal, from_json
 from streams.connectors.input import BOM, RECORD_KEPT, chunks
+from streams.connectors.report_dates import country_of
 
 
 @dataclass(frozen=True)
 class Whose:
-    """What a report of orders does not say: the seller, where its times name no zone that, and mostly the marketplace.
+    """What a report of orders does not say: the seller, mostly the marketplace, the zone of times that name none.
 
-    `marketplace_id` is None where rows or what is known of their orders have to say it.
+    `marketplace_id` is None where rows or what is known of their orders have to say it. `source` is that of the events.
     """
 
     seller_id: str
     marketplace_id: str | None
     zone: ZoneInfo
+    source: str
+
+    @property
+    def country(self) -> str | None:
+        """The marketplace's, which tells the charset."""
+        return country_of(self.marketplace_id) if self.marketplace_id else None
 
 
 class Row(NamedTuple):
@@ -117,16 +124,16 @@ def time_of(row: NamedRow, column: str, zone: ZoneInfo) -> int:
     return time_ms
 
 
-def order_event(source: str, account: tuple[str, str], order_id: str, kind: str, **told: Any) -> Parsed | Refusal:
+def order_event(whose: Whose, marketplace_id: str, order_id: str, kind: str, **told: Any) -> Parsed | Refusal:
     """An event on topic `orders`, its id made of what it says: said again it is the same, said otherwise another."""
     event = from_json(
-        {"topic": "orders", "event_id": "", "seller_id": account[0], "marketplace_id": account[1]}
-        | {"source": source, "order_id": order_id, "kind": kind, **told}
+        {"topic": "orders", "event_id": "", "seller_id": whose.seller_id, "marketplace_id": marketplace_id}
+        | {"source": whose.source, "order_id": order_id, "kind": kind, **told}
     )
     if isinstance(event, Parsed):
         said = "\n".join(str(value) for value in event.event.values())
         digest = sha256(said.encode(errors="surrogatepass")).hexdigest()[:12]
-        event.event["event_id"] = f"{source}:{kind}:{digest}"
+        event.event["event_id"] = f"{whose.source}:{kind}:{digest}"
     return event
 
 

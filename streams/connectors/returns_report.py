@@ -15,10 +15,8 @@ from schemas.events import EPOCH, Parsed, Refusal
 from streams.connectors import order_report
 from streams.connectors.input import Record
 from streams.connectors.polls import Polls
-from streams.connectors.report_dates import country_of
 from streams.connectors.reports import NamedRow, Whose, content_of, has_columns, named_rows, order_event, time_of
 
-SOURCE, FBA_SOURCE = "amazon-returns", "amazon-fba-returns"
 COLUMNS = ("order id", "return request date", "return request status", "a-to-z claim")
 FBA_COLUMNS = ("return-date", "order-id", "sku", "detailed-disposition", "status")
 is_returns_report = partial(has_columns, needed=COLUMNS)
@@ -31,14 +29,14 @@ _CAME_TO_NOTHING = re.compile("denied|declined|rejected|cancel", re.IGNORECASE)
 _Events = list[Parsed | Refusal]
 
 
-def read_returns_report(path: Path, whose: Whose, polls: Polls, left_out: Counter[str]) -> Iterator[Record]:
+def read_returns_report(path: Path, whose: Whose, *, polls: Polls, left_out: Counter[str]) -> Iterator[Record]:
     """A RETURNED for each request that was not denied, a CLAIM_OPENED for an A-to-Z claim, both at the request's day.
 
     Rows of other marketplaces' orders, and of requests that came to nothing, are counted in `left_out`. Raises
     FileDamaged after the last whole row.
     """
 
-    def events(row: NamedRow, account: tuple[str, str]) -> _Events:
+    def events(row: NamedRow, marketplace_id: str) -> _Events:
         requested_ms = _day_ms(row, "return request date", whose)
         claim = row.fields["a-to-z claim"].upper()
         if claim not in ("Y", "N", "YES", "NO", ""):
@@ -47,17 +45,18 @@ def read_returns_report(path: Path, whose: Whose, polls: Polls, left_out: Counte
         kinds += ["CLAIM_OPENED"] if claim.startswith("Y") else []
         if not kinds:
             left_out["return requests that came to nothing"] += 1
-        return [order_event(SOURCE, account, row.fields["order id"], kind, event_time=requested_ms) for kind in kinds]
+        event = partial(order_event, whose, marketplace_id, row.fields["order id"])
+        return [event(kind, event_time=requested_ms) for kind in kinds]
 
     return _records(path, whose, polls, left_out, _Layout(COLUMNS, "order id", events))
 
 
-def read_fba_returns_report(path: Path, whose: Whose, polls: Polls, left_out: Counter[str]) -> Iterator[Record]:
+def read_fba_returns_report(path: Path, whose: Whose, *, polls: Polls, left_out: Counter[str]) -> Iterator[Record]:
     """A RETURNED for each row, when the goods came back. Left out and raised as above."""
 
-    def events(row: NamedRow, account: tuple[str, str]) -> _Events:
+    def events(row: NamedRow, marketplace_id: str) -> _Events:
         returned_ms = time_of(row, "return-date", whose.zone)
-        return [order_event(FBA_SOURCE, account, row.fields["order-id"], "RETURNED", event_time=returned_ms)]
+        return [order_event(whose, marketplace_id, row.fields["order-id"], "RETURNED", event_time=returned_ms)]
 
     return _records(path, whose, polls, left_out, _Layout(FBA_COLUMNS, "order-id", events))
 
@@ -67,18 +66,18 @@ class _Layout(NamedTuple):
 
     needed: tuple[str, ...]
     order_id: str
-    events: Callable[[NamedRow, tuple[str, str]], _Events]
+    events: Callable[[NamedRow, str], _Events]
 
 
 def _records(path: Path, whose: Whose, polls: Polls, left_out: Counter[str], layout: _Layout) -> Iterator[Record]:
     content, damage = content_of(path)
-    orders = polls.known(order_report.SOURCE, whose.seller_id)
-    for row in named_rows(content, country_of(whose.marketplace_id or ""), layout.needed):
+    orders = polls.known(order_report.REPORT, whose.seller_id)
+    for row in named_rows(content, whose.country, layout.needed):
         events: _Events = []
         try:
             marketplace_id = _marketplace_of(row, layout.order_id, orders, whose)
             if whose.marketplace_id in (None, marketplace_id):
-                events = layout.events(row, (whose.seller_id, marketplace_id))
+                events = layout.events(row, marketplace_id)
             else:
                 left_out["returns of other marketplaces"] += 1
         except ValueError as wrong:

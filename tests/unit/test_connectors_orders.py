@@ -49,14 +49,15 @@ def read(folder: Path, *contents: bytes, polls: Polls | None = None, **options: 
         path = folder / f"{number}.txt"
         path.write_bytes(content)
         paths.append(path)
-    sources = find_sources(paths, ReportOptions(**({"seller": "S1"} | options)), polls or Polls(None))
+    told: dict[str, Any] = {"seller": "S1", "polls": polls or Polls(None)} | options
+    sources = find_sources(paths, ReportOptions(**told))
     return [list(source.read(lambda _: None)) for source in sources]
 
 
-def left_out(folder: Path, content: bytes, **options: str) -> dict[str, int]:
+def left_out(folder: Path, content: bytes, **options: Any) -> dict[str, int]:
     path = folder / "left-out.txt"
     path.write_bytes(content)
-    (source,) = find_sources([path], ReportOptions(**({"seller": "S1"} | options)))
+    (source,) = find_sources([path], ReportOptions(seller="S1", **options))
     assert not list(source.read(lambda _: None))
     return dict(source.left_out)
 
@@ -514,7 +515,7 @@ def _put(where: Any, names: Sequence[str], value: Any) -> None:
         where[names[-1]] = value
 
 
-def _accounted_for(folder: Path, content: bytes, **options: str) -> None:
+def _accounted_for(folder: Path, content: bytes, **options: Any) -> None:
     path = folder / "any.txt"
     path.write_bytes(content)
     try:
