@@ -231,6 +231,15 @@ def test_bad_rows_are_refused_with_a_reason_and_the_rest_goes_on(tmp_path: Path)
     ]
 
 
+def test_a_row_cut_anywhere_is_right_or_refused(tmp_path: Path) -> None:
+    content = orders(order(), columns=32)
+    header, whole = content.index(b"\n") + 1, events(read(tmp_path, content)[0])
+    for end in range(header + 1, len(content)):
+        (found,) = read(tmp_path, content[:end])
+        assert (events(found) == whole) is not bool(refusals(found)), content[header:end]
+        assert events(found) in ([], whole)
+
+
 def test_times_without_a_zone_are_the_told_one_s(tmp_path: Path) -> None:
     content = orders(order(purchase_date="2025-03-01T10:00:00", last_updated_date="2025-03-02T11:30:00+09:00"))
     (found,) = read(tmp_path, content, timezone="Europe/Berlin")
