@@ -17,7 +17,6 @@ from streams.connectors.input import BOM, RECORD_KEPT, Record
 from streams.connectors.order_report import fulfilment_of, kinds_of
 from streams.connectors.reports import content_of
 
-SOURCE = "amazon-order-change"
 _NAME = "orderchangenotification"
 _ENVELOPES = ("messages", "records", "body", "message", "detail")  # of a queue, a topic and an event bus
 _DEEPEST = 6  # envelopes in one another
@@ -37,7 +36,7 @@ def is_order_change(head: bytes) -> bool:
     return start[:1] in (b"{", b"[") and _NAME.encode() in head.lower() and b'"topic"' not in start.split(b"\n", 1)[0]
 
 
-def read_order_change(path: Path, left_out: Counter[str]) -> Iterator[Record]:
+def read_order_change(path: Path, source: str, left_out: Counter[str]) -> Iterator[Record]:
     """Every notification's events. Raises FileDamaged after the last whole one.
 
     Notifications of orders whose payment is not authorised yet, and of other kinds, are counted in `left_out`.
@@ -45,7 +44,7 @@ def read_order_change(path: Path, left_out: Counter[str]) -> Iterator[Record]:
     content, damage = content_of(path)
     for value, raw, line in _documents(content):
         for found in _notifications(value, 0):
-            for item in [found] if isinstance(found, Refusal) else _items(found, left_out):
+            for item in [found] if isinstance(found, Refusal) else _items(found, source, left_out):
                 yield Record(item, raw, line)
     if damage is not None:
         raise damage
@@ -119,7 +118,7 @@ def _notifications(value: Any, depth: int) -> Iterator[dict[str, Any] | Refusal]
 # --- what one says ---------------------------------------------------------------------------------------------
 
 
-def _items(notification: dict[str, Any], left_out: Counter[str]) -> list[Parsed | Refusal]:
+def _items(notification: dict[str, Any], source: str, left_out: Counter[str]) -> list[Parsed | Refusal]:
     """Its events, or why it is refused."""
     change = notification["payload"][_NAME]
     summary = _inner(change, "summary")
@@ -137,13 +136,13 @@ def _items(notification: dict[str, Any], left_out: Counter[str]) -> list[Parsed 
         "topic": "orders",
         "seller_id": change.get("sellerid"),
         "marketplace_id": summary.get("marketplaceid"),
-        "source": SOURCE,
+        "source": source,
         "order_id": change.get("amazonorderid"),
         "fulfilment": fulfilment_of(_text(summary, "fulfillmenttype")),
         "deliver_by": summary.get("latestdeliverydate"),
     }
     # Of promises that came with the same PLACED the last one told stands: their ids follow the time of the change.
-    told = f"{SOURCE}:{iso_time(changed_ms, 'milliseconds')}:{_id(notification)}"
+    told = f"{source}:{iso_time(changed_ms, 'milliseconds')}:{_id(notification)}"
     events = [
         from_json(common | {"event_id": f"{told}:{kind}", "kind": kind, "event_time": at})
         for kind, at in moments.items()

@@ -3,7 +3,7 @@
 A row is held against its header here; what its columns mean is each report's own business.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -42,6 +42,7 @@ class Row(NamedTuple):
     wrong: str | None
     raw: bytes
     line: int  # 1-based
+    is_last: bool  # and nothing says that it ended
 
 
 class NamedRow(NamedTuple):
@@ -65,24 +66,21 @@ def content_of(path: Path) -> tuple[bytes, FileDamaged | None]:
 
 
 def rows_of(content: bytes, country: str | None) -> Iterator[Row]:
-    """Rows that are not blank, in the charset of the whole: UTF-8, or else what the marketplace's computers use."""
-    content = content.removeprefix(BOM)
-    charset = "cp932" if country == "JP" else "cp1252"
-    try:
-        content.decode()
-        charset = "utf-8"
-    except UnicodeDecodeError:
-        pass
-    for line, raw in enumerate(content.split(b"\n"), 1):
+    """Rows that are not blank, in the charset of most: UTF-8, or else what the marketplace's computers use."""
+    lines = content.removeprefix(BOM).split(b"\n")
+    charset = _charset(lines, "cp932" if country == "JP" else "cp1252")
+    for line, raw in enumerate(lines, 1):
         if not raw.strip():
             continue
+        is_last = line == len(lines)
         if len(raw) > RECORD_MAX:
-            yield Row([""], f"a row over {RECORD_MAX} bytes", raw[:RECORD_KEPT], line)
+            yield Row([""], f"a row over {RECORD_MAX} bytes", raw[:RECORD_KEPT], line, is_last)
             continue
         try:
-            yield Row([_unquoted(field.strip()) for field in raw.decode(charset).split("\t")], None, raw, line)
+            fields = [_unquoted(field.strip()) for field in raw.decode(charset).split("\t")]
+            yield Row(fields, None, raw, line, is_last)
         except UnicodeDecodeError:
-            yield Row([""], f"neither UTF-8 nor {charset}", raw, line)
+            yield Row([""], f"not {charset}, as the other rows are", raw, line, is_last)
 
 
 def has_columns(head: bytes, needed: Collection[str]) -> bool:
@@ -105,7 +103,7 @@ def named_rows(content: bytes, country: str | None, needed: Collection[str]) -> 
             least = min(len(header), max((header.index(name) for name in needed if name in header), default=0) + 2)
             continue
         wrong = row.wrong
-        if wrong is None and not least <= len(row.fields) <= len(header):
+        if wrong is None and not (len(header) if row.is_last else least) <= len(row.fields) <= len(header):
             wrong = f"{len(row.fields)} columns and not {len(header)}"
         fields = {} if wrong else dict.fromkeys(header, "") | dict(zip(header, row.fields, strict=False))
         yield NamedRow(fields, wrong, row.raw, row.line)
@@ -139,6 +137,20 @@ def order_event(whose: Whose, marketplace_id: str, order_id: str, kind: str, **t
 
 def _names(fields: list[str]) -> list[str]:
     return [_unquoted(name.strip()).lower() for name in fields]
+
+
+def _charset(lines: Sequence[bytes], other: str) -> str:
+    """UTF-8 if most lines that can tell are: one damaged byte must not change every comment."""
+    telling = [line for line in lines if not line.isascii()]
+    return "utf-8" if 2 * sum(map(_is_utf8, telling)) > len(telling) or not telling else other
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unquoted(field: str) -> str:
