@@ -4,7 +4,6 @@ Both are told from the same facts, those that reports can tell. The events know 
 they share with them is when a poll was made, the only time that a report has for a rating that changed or vanished.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -302,8 +301,3 @@ def _write(path: Path, content: bytes, poll: int) -> Path:
     path.write_bytes(content)
     os.utime(path, (poll / 1000, poll / 1000))
     return path
-
-
-def write_events(year: Year, path: Path) -> None:
-    """The year's events as JSON lines."""
-    path.write_text("".join(f"{json.dumps(event)}\n" for event in year.events()), encoding="utf-8")

@@ -107,7 +107,8 @@ def read_order_report(path: Path, whose: Whose, *, polls: Polls, left_out: Count
             continue
         for event in _news(whose, items, dict.fromkeys(kinds, latest.updated_ms), told):
             yield Record(event, items[0].raw, items[0].line)
-        polls.learn(REPORT, whose.seller_id, order_id, told)
+        if told != known.get(order_id):
+            polls.learn(REPORT, whose.seller_id, order_id, told)
     if damage is not None:
         raise damage
 

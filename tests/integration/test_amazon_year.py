@@ -10,8 +10,9 @@ from streams.connectors.polls import Polls
 from streams.feeder import Fed
 from streams.replay import QUIET, replaying
 from streams.settings import load_settings
-from tests.amazon_year import Year, write_events
+from tests.amazon_year import Year
 from tests.integration.program import DAILY, assert_same, sql
+from tests.unit.sources import lines
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_a_year_of_reports_gives_the_rows_of_the_same_year_as_events(year: Year,
         for paths, options in year.write(tmp_path / "reports")
         for source in find_sources(paths, ReportOptions(polls=polls, **options))
     ]
-    write_events(year, tmp_path / "events.jsonl")
+    (tmp_path / "events.jsonl").write_bytes(lines(*year.events()))
     told, as_events = _replayed(
         tmp_path / "events", find_sources([tmp_path / "events.jsonl"], ReportOptions()), year.last_day
     )

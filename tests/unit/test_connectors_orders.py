@@ -4,7 +4,6 @@ import gzip
 import itertools
 import json
 import random
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from schemas.errors import ConfigurationError, FileDamaged
 from schemas.events import Parsed, check, iso_time
 from streams.connectors.files import Record, ReportOptions, find_sources
 from streams.connectors.polls import Polls
-from streams.core.stories import OrderFact, Span, fact_of, order_says
 from tests.amazon import (
     ALL_ORDERS,
     AMERICA,
@@ -34,24 +32,10 @@ from tests.amazon import (
     order,
     table,
 )
-from tests.unit.sources import NOW_MS, events, refusals
+from tests.unit.sources import NOW_MS, events, read, refusals, told
 
 AMAZON = Path(__file__).parents[3] / "shared" / "data" / "amazon"
 LATER = "2025-03-20T08:00:00+00:00"
-
-Told = tuple[str, str, str]  # order, kind, time
-
-
-def read(folder: Path, *contents: bytes, polls: Polls | None = None, **options: Any) -> list[list[Record]]:
-    """What each of these files tells, one after another."""
-    paths = []
-    for number, content in enumerate(contents):
-        path = folder / f"{number}.txt"
-        path.write_bytes(content)
-        paths.append(path)
-    told: dict[str, Any] = {"seller": "S1", "polls": polls or Polls(None)} | options
-    sources = find_sources(paths, ReportOptions(**told))
-    return [list(source.read(lambda _: None)) for source in sources]
 
 
 def left_out(folder: Path, content: bytes, **options: Any) -> dict[str, int]:
@@ -60,10 +44,6 @@ def left_out(folder: Path, content: bytes, **options: Any) -> dict[str, int]:
     (source,) = find_sources([path], ReportOptions(seller="S1", **options))
     assert not list(source.read(lambda _: None))
     return dict(source.left_out)
-
-
-def told(found: Sequence[Record]) -> list[Told]:
-    return [(event["order_id"][-1], event["kind"], iso_time(event["event_time"])) for event in events(list(found))]
 
 
 def orders(*rows: dict[str, str], columns: int = 28, charset: str = "utf-8") -> bytes:
@@ -241,6 +221,13 @@ def test_a_row_cut_anywhere_is_right_or_refused(tmp_path: Path) -> None:
         assert events(found) in ([], whole)
 
 
+def test_events_have_the_told_source(tmp_path: Path) -> None:
+    for content in (orders(order()), table(FBA_RETURNS, [fba_return()]), as_json(notification())):
+        (found,) = read(tmp_path, content, source="stars-only", marketplace=GERMANY)
+        assert {event["source"] for event in events(found)} == {"stars-only"}
+        assert all(event["event_id"].startswith("stars-only:") for event in events(found))
+
+
 def test_times_without_a_zone_are_the_told_one_s(tmp_path: Path) -> None:
     content = orders(order(purchase_date="2025-03-01T10:00:00", last_updated_date="2025-03-02T11:30:00+09:00"))
     (found,) = read(tmp_path, content, timezone="Europe/Berlin")
@@ -329,154 +316,22 @@ def test_a_return_belongs_to_the_marketplace_of_its_order(tmp_path: Path) -> Non
     assert homes(read(tmp_path, own, marketplace=ITALY)[0]) == [ITALY] * 3
 
 
-# --- notifications -----------------------------------------------------------------------------------------------
-
-
-def test_a_notification_tells_the_purchase_and_the_state(tmp_path: Path) -> None:
-    placed, shipped = events(read(tmp_path, as_json(notification("Shipped")))[0])
-    assert placed == {
-        "event_id": "amazon-order-change:2025-03-02T11:30:00.000Z:n-1:PLACED",
-        "seller_id": "S1",
-        "marketplace_id": GERMANY,
-        "event_time": 1_740_823_200_000,
-        "source": "amazon-order-change",
-        "order_id": "302-1234567-1234567",
-        "kind": "PLACED",
-        "fulfilment": "SELLER",
-        "deliver_by": 1_741_561_199_000,
-        "skus": ["A-1", "B-2"],
-    }
-    assert (shipped["kind"], iso_time(shipped["event_time"])) == ("SHIPPED", "2025-03-02T11:30:00Z")
-    assert shipped["deliver_by"] == placed["deliver_by"]
-
-
-@pytest.mark.parametrize(
-    "what, expected",
-    [
-        (notification("Unshipped"), ["PLACED"]),
-        (notification("InvoiceUnconfirmed"), ["PLACED", "SHIPPED"]),
-        (notification("Canceled"), ["PLACED", "CANCELLED"]),
-        (notification("Shipped", EasyShipShipmentStatus="Delivered"), ["PLACED", "SHIPPED", "DELIVERED"]),
-        (notification("Unshipped", EasyShipShipmentStatus="Delivered"), ["PLACED", "DELIVERED"]),
-        (notification("Shipped", EasyShipShipmentStatus="RejectedByBuyer"), ["PLACED", "SHIPPED", "RETURNED"]),
-        (notification("Shipped", EasyShipShipmentStatus=None), ["PLACED", "SHIPPED"]),
-        (notification("Shipped", PurchaseDate=None), ["SHIPPED"]),
-        (notification("Shipped", PurchaseDate=...), ["SHIPPED"]),
-        (notification("Shipped", LatestDeliveryDate=..., OrderItems=None), ["PLACED", "SHIPPED"]),
-        (notification("Shipped", changed=None), ["PLACED", "SHIPPED"]),
-        (notification("Unshipped", PurchaseDate=None), []),
-        (notification("Pending"), []),
-        (notification("PendingAvailability"), []),
-    ],
-)
-def test_a_state_says_what_happened(tmp_path: Path, what: dict[str, Any], expected: list[str]) -> None:
-    (found,) = read(tmp_path, as_json(what))
-    assert [event["kind"] for event in events(found)] == expected
-    assert not refusals(found)
-
-
-def test_envelopes_do_not_matter(tmp_path: Path) -> None:
-    one, two = notification("Shipped", id="n-1"), notification("Shipped", id="n-2")
-    inner = json.dumps(one)
-    plain = events(read(tmp_path, as_json(one))[0])
-    assert [event["kind"] for event in plain] == ["PLACED", "SHIPPED"]
-    wrapped = [
-        as_json(one, indent=1),
-        as_json([one]),
-        b"\xef\xbb\xbf" + as_json(one),
-        as_json({"Message": inner}),
-        as_json({"body": inner}),
-        as_json({"Messages": [{"MessageId": "1", "Body": inner}]}, indent=4),
-        as_json({"Records": [{"body": json.dumps({"Type": "Notification", "Message": inner})}]}),
-        as_json({"detail-type": "ORDER_CHANGE", "detail": one}),
-        re.sub(rb'"(\w)(\w+)":', lambda name: b'"' + name[1].lower() + name[2] + b'":', as_json(one)),
-    ]
-    for content in wrapped:
-        assert events(read(tmp_path, content)[0]) == plain
-    for both in (as_json(one) + b"\n" + as_json(two) + b"\n", as_json([one, two], indent=2)):
-        assert len({event["event_id"] for event in events(read(tmp_path, both)[0])}) == 4
-
-
-def test_a_repeat_is_the_same_and_a_promise_told_later_stands(tmp_path: Path) -> None:
-    anonymous = notification("Unshipped")
-    del anonymous["NotificationMetadata"]
-    for what in (anonymous, notification("Unshipped")):
-        one, again = (events(found) for found in read(tmp_path, as_json(what), as_json(what, indent=2)))
-        assert one == again
-    later = notification(id="a", changed="2025-03-03T00:00:00Z", LatestDeliveryDate="2025-03-12T00:00:00Z")
-    both = read(tmp_path, as_json(later), as_json(notification()))
-    story = sorted(events([*both[0], *both[1]]), key=_in_story_order)
-    assert iso_time([event["deliver_by"] for event in story if event["deliver_by"]][-1]) == "2025-03-12T00:00:00Z"
-
-
-def _in_story_order(event: dict[str, Any]) -> tuple[int, str]:
-    return event["event_time"], event["event_id"]
-
-
-def test_bad_notifications_are_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
-    good = as_json(notification())
-    bad = [
-        good[:-30],
-        as_json({"NotificationType": "REPORT_PROCESSING_FINISHED", "Payload": {}}),
-        as_json(notification("Teleported")),
-        as_json(notification(changed="yesterday")),
-        as_json(notification(MarketplaceId=...)),
-        as_json(notification(PurchaseDate="yesterday")),
-        as_json(notification()).replace(b"S1", rb"\ud800"),
-        b'{"OrderChangeNotification": ' + b"[" * 20_000,
-        b'{"x": "\xff"}',
-        b"null",
-    ]
-    (found,) = read(tmp_path, b"\n".join((good, *bad, good)), format="amazon-order-change")
-    assert [line for line, _ in refusals(found)] == list(range(2, 12))
-    assert [record.line for record in found if isinstance(record.item, Parsed)] == [1, 12]
-
-
-def test_events_of_ours_that_speak_of_a_notification_are_none(tmp_path: Path) -> None:
-    line = as_json({"topic": "feedback", "comment": "OrderChangeNotification"})
-    path = tmp_path / "events.json"
-    path.write_bytes(line)
-    assert [source.format for source in find_sources([path], ReportOptions())] == ["jsonl"]
-
-
-# --- the report and the notification of one order ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "status, easy_ship, report_status",
-    [("Shipped", None, "Shipped"), ("Canceled", None, "Cancelled"), ("Unshipped", None, "Unshipped"),
-     ("Shipped", "Delivered", "Shipped - Delivered to Buyer"),
-     ("Shipped", "ReturnedToSeller", "Shipped - Returned to Seller")],
-)  # fmt: skip
-def test_the_report_after_the_notification_changes_no_day(
-    tmp_path: Path, status: str, easy_ship: str | None, report_status: str
-) -> None:
-    notified, reported = read(
-        tmp_path,
-        as_json(notification(status, EasyShipShipmentStatus=easy_ship)),
-        orders(order(order_status=report_status, item_status="", last_updated_date=LATER)),
-    )
-
-    def spans(found: list[Record]) -> set[Span]:
-        facts = [fact_of("orders", event, b"")[1] for event in events(found)]
-        return set(order_says([fact for fact in facts if isinstance(fact, OrderFact)], [], 14))
-
-    assert spans(notified)
-    assert spans(notified + reported) == spans(notified)
-
-
 # --- whatever comes ----------------------------------------------------------------------------------------------
 
-_TEXT = st.text(max_size=12) | st.sampled_from(("Shipped", "Amazon.de", "2025-03-01T10:00:00Z", "05-Jun-2025", "Y", ""))
-_CONTENTS = st.one_of(
-    st.builds(lambda rows: (ALL_ORDERS[32], rows), st.lists(st.dictionaries(st.sampled_from(ALL_ORDERS[28]), _TEXT))),
-    st.builds(lambda rows: (RETURNS[32], rows), st.lists(st.dictionaries(st.sampled_from(RETURNS[32]), _TEXT))),
-    st.builds(lambda rows: (FBA_RETURNS, rows), st.lists(st.dictionaries(st.sampled_from(FBA_RETURNS), _TEXT))),
+ANY_TEXT = st.text(max_size=12) | st.sampled_from(
+    ("Shipped", "Amazon.de", "2025-03-01T10:00:00Z", "05-Jun-2025", "Y", "")
 )
-_LAX = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_CONTENTS = st.one_of(
+    st.builds(
+        lambda rows: (ALL_ORDERS[32], rows), st.lists(st.dictionaries(st.sampled_from(ALL_ORDERS[28]), ANY_TEXT))
+    ),
+    st.builds(lambda rows: (RETURNS[32], rows), st.lists(st.dictionaries(st.sampled_from(RETURNS[32]), ANY_TEXT))),
+    st.builds(lambda rows: (FBA_RETURNS, rows), st.lists(st.dictionaries(st.sampled_from(FBA_RETURNS), ANY_TEXT))),
+)
+LAX = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@_LAX
+@LAX
 @given(content=_CONTENTS, charset=st.sampled_from(("utf-8", "cp932", "utf-16")))
 def test_each_row_of_a_report_is_told_left_out_or_refused(
     tmp_path: Path, content: tuple[Sequence[str], list[dict[str, str]]], charset: str
@@ -484,48 +339,10 @@ def test_each_row_of_a_report_is_told_left_out_or_refused(
     columns, rows = content
     header = "\t".join(columns).encode()
     body = [b"\t".join(row.get(name, "").encode(charset, "replace") for name in columns) for row in rows]
-    _accounted_for(tmp_path, b"\n".join((header, *body)), marketplace=JAPAN, timezone="America/Los_Angeles")
+    accounted_for(tmp_path, b"\n".join((header, *body)), marketplace=JAPAN, timezone="America/Los_Angeles")
 
 
-_NAMES = (
-    *("Payload", "OrderChangeNotification", "Summary", "OrderChangeTrigger", "OrderItems"),
-    *("TimeOfOrderChange", "PurchaseDate", "NotificationMetadata"),
-)
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | _TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@_LAX
-@given(
-    value=_JSON,
-    path=st.lists(st.sampled_from(_NAMES), min_size=1, max_size=4),
-    cut=st.integers(0, 900), garbage=st.binary(max_size=20),
-)  # fmt: skip
-def test_each_notification_is_told_left_out_or_refused(
-    tmp_path: Path, value: Any, path: list[str], cut: int, garbage: bytes
-) -> None:
-    changed = notification("Shipped")
-    _put(changed, path, value)
-    content = as_json(changed)
-    _accounted_for(tmp_path, content, format="amazon-order-change")
-    _accounted_for(tmp_path, content[:cut] + garbage + content[cut:], format="amazon-order-change")
-
-
-def _put(where: Any, names: Sequence[str], value: Any) -> None:
-    """Puts a value in the place that the names lead to, wherever they lead."""
-    for name in ("Payload", "OrderChangeNotification"):
-        if name not in names and isinstance(where, dict) and name in where:
-            where = where[name]
-    for name in names[:-1]:
-        where = where[name] if isinstance(where, dict) and name in where else where
-    if isinstance(where, dict):
-        where[names[-1]] = value
-
-
-def _accounted_for(folder: Path, content: bytes, **options: Any) -> None:
+def accounted_for(folder: Path, content: bytes, **options: Any) -> None:
     path = folder / "any.txt"
     path.write_bytes(content)
     try:
@@ -559,13 +376,3 @@ def test_published_headers_are_known(tmp_path: Path) -> None:
         [("d", "PLACED", "2017-06-17T08:04:21Z"), ("d", "CANCELLED", "2017-06-18T22:07:59Z")],
         [("9", "RETURNED", "2025-06-05T15:31:40Z")],
     ]
-
-
-@pytest.mark.skipif(not AMAZON.is_dir(), reason=f"no published notifications at {AMAZON}")
-@pytest.mark.parametrize("name", ["OrderChangeNotification.examples.json", "OrderChangeNotification.json"])
-def test_the_published_example_is_read(tmp_path: Path, name: str) -> None:
-    content = json.loads((AMAZON / name).read_text())
-    content = content if isinstance(content, list) else content["examples"]
-    (found,) = read(tmp_path, as_json(content, indent=1))
-    assert [event["kind"] for event in events(found)] == ["PLACED", "DELIVERED"]
-    assert all(check("orders", event, NOW_MS) is None for event in events(found))
