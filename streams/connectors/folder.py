@@ -110,9 +110,11 @@ class Folder:
 
     def _recognise(self, found: dict[str, _Found], known: dict[str, Told]) -> None:
         """A file under a new name is one that we know, if it begins with what we read: renamed, or copied and cut."""
+        # The one that we know is gone or no longer what it was: others need not be opened.
+        moved = [told for name, told in known.items() if name not in found or found[name].sign != told["sign"]]
         for name in [name for name in found if name not in known]:
             file = found[name]
-            for told in list(known.values()):
+            for told in moved:
                 is_it = told["sign"][0] == file.sign[0] if "mark" not in told else _continues(file.path, told)
                 if is_it:
                     known[name] = told
