@@ -87,7 +87,7 @@ class Source:
 
 
 def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
-    """What `paths` hold; a folder stands for the files in it and below, by name, hidden ones left out.
+    """What `paths` hold; a folder stands for the files in it and below, by name, hidden ones left out; returns last.
 
     Looks at every file's beginning. Raises ConfigurationError, one line that names the file, for one that is missing,
     unreadable, empty, of no known format or without what its report lacks: then nothing should be written.
@@ -101,7 +101,8 @@ def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
         sources += (_source(found, options, zone) for found in expand(path, set()))
         if len(sources) == before:
             raise ConfigurationError(f"{path}: a folder with nothing to read in it")
-    return sources
+    # Returns are of orders that the others tell.
+    return sorted(sources, key=lambda source: source.format in ("amazon-returns", "amazon-fba-returns"))
 
 
 def _zone(name: str) -> ZoneInfo:

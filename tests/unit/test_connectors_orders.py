@@ -306,7 +306,7 @@ def test_a_return_belongs_to_the_marketplace_of_its_order(tmp_path: Path) -> Non
     def homes(found: list[Record]) -> list[str]:
         return [event["marketplace_id"] for event in events(found)]
 
-    _, *both = read(tmp_path, told_before, fba, own)
+    _, *both = read(tmp_path, fba, own, told_before)  # returns are read last, whatever the names
     for found in both:
         assert homes(found) == [GERMANY, ITALY]
         assert [line for line, _ in refusals(found)] == [4]
