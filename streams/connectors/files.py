@@ -46,7 +46,7 @@ _KNOWN = (
     "JSON Lines (one event a line), Avro container, Olist data set, Amazon's feedback, all-orders or returns report,"
     " or its ORDER_CHANGE notifications"
 )
-_HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
 _NO_DATA = (b"", b"CANCELLED", b"CANCELED", b"DONE_NO_DATA")  # what is left where a report was cancelled
 
 
@@ -134,7 +134,7 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
             raise ConfigurationError(f"{path}: an Olist data set and not {options.format}")
         return Source(path, "olist", check_olist(path), partial(read_olist, path))
     size = _size(path)
-    head, is_intact = peek(path, _HEAD_BYTES)
+    head, is_intact = peek(path, HEAD_BYTES)
     content = head.removeprefix(BOM).strip()
     if is_intact and content.strip(b'"').upper() in _NO_DATA and (content or options.format in _REPORTS):
         return Source(path, options.format or "report", size, lambda _, left_out: _nothing(left_out))

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from schemas.errors import ConfigurationError
-from streams.connectors.files import ReportOptions, Source, expand, find_sources
+from streams.connectors.files import HEAD_BYTES, ReportOptions, Source, expand, find_sources
 from streams.connectors.input import peek
 from streams.connectors.jsonl import read_lines
+from streams.connectors.order_change import is_order_change
 from streams.connectors.polls import Polls
 
 WATCHED = "watched"  # among the reports of the polls
@@ -137,9 +138,11 @@ class Folder:
         if path.is_dir() or self._options.format not in (None, "jsonl"):
             return False
         with path.open("rb") as file:
-            head = file.read(4)
-        is_packed = head[:2] == b"\x1f\x8b" or head == b"\x28\xb5\x2f\xfd"
-        return not is_packed and (path.suffix.lower() in _LINES or head.lstrip()[:1] == b"{")
+            head = file.read(HEAD_BYTES)
+        is_packed = head[:2] == b"\x1f\x8b" or head[:4] == b"\x28\xb5\x2f\xfd"
+        return (
+            not is_packed and not is_order_change(head) and (path.suffix.lower() in _LINES or head.lstrip()[:1] == b"{")
+        )
 
     def _lines(self, name: str, file: _Found, told: Told | None) -> Iterator[Portion]:
         if told is None or not _continues(file.path, told):  # new, or another's content: from the beginning

@@ -12,6 +12,7 @@ from schemas.errors import ConfigurationError, FileDamaged
 from streams.connectors.files import Record, ReportOptions
 from streams.connectors.folder import Folder
 from streams.connectors.polls import Polls
+from tests.amazon import as_json, notification
 from tests.unit.sources import events, lines, numbered, refusals
 from tests.unit.test_connectors_feedback_polls import OLD, SIX, row
 
@@ -179,3 +180,10 @@ def test_nothing_moves_unless_told_and_then_what_is_done(watched: Watched) -> No
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with Polls(None) as polls, pytest.raises(ConfigurationError, match="not a folder"):
         Folder(tmp_path / "none", OPTIONS, polls, warn=print)
+
+
+def test_notifications_are_no_lines_of_events(watched: Watched) -> None:
+    watched.write("change.json", as_json(notification("Shipped")), age_s=60)
+    watched.write("changes.jsonl", as_json(notification("Canceled", id="n-2")) + b"\n", age_s=60)
+    assert not watched.look()  # they may still grow
+    assert [event["kind"] for event in events(watched.look())] == ["PLACED", "SHIPPED", "PLACED", "CANCELLED"]
