@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
+PATIENCE_S = 20.0  # with Kafka, until a watcher says that it waits
 
 
 @click.command()
@@ -59,6 +60,7 @@ def command(
     from streams.connectors.files import find_sources
     from streams.connectors.folder import Folder
     from streams.connectors.polls import Polls
+    from streams.feeder import FLUSH_S
 
     if bool(files) == bool(watch):
         raise click.UsageError("give either FILE... or --watch DIR")
@@ -69,7 +71,7 @@ def command(
             options = replace(options, polls=polls)
             return _watch(settings, Folder(watch, options, polls, warn=log.warning, move_to=move_to), polls)
         sources = find_sources(files, replace(options, polls=polls))
-        return _ingest(_feeder(settings), sources, polls)
+        return _ingest(_feeder(settings, FLUSH_S), sources, polls)
 
 
 def _ingest(feeder: "Feeder", sources: "list[Source]", polls: "Polls") -> int:
@@ -104,7 +106,7 @@ def _watch(settings: "Settings", folder: "Folder", polls: "Polls") -> int:
     try:
         while not stopped.is_set():
             try:
-                feeder = feeder or _feeder(settings)
+                feeder = feeder or _feeder(settings, PATIENCE_S)
                 _look(feeder, folder, polls)
                 waits = ""
             except Unavailable as gone:
@@ -143,7 +145,7 @@ def _look(feeder: "Feeder", folder: "Folder", polls: "Polls") -> None:
             log.warning("%s; its good part was kept", damaged)
 
 
-def _feeder(settings: "Settings") -> "Feeder":
+def _feeder(settings: "Settings", patience_s: float) -> "Feeder":
     """Raises SellerpulseError if Kafka is out of reach or has not our topics."""
     from schemas.codec import Codec
     from streams.agents import now_ms
@@ -154,4 +156,4 @@ def _feeder(settings: "Settings") -> "Feeder":
     present = Cluster(settings.kafka).replicas()
     if absent := [topic.name for topic in wanted(settings.kafka) if topic.name not in present]:
         raise SellerpulseError(f"Kafka has no topic {', '.join(absent)}: run `sellerpulse topics create`")
-    return Feeder(settings.kafka, Codec(registry=registry(settings)), clock=now_ms)
+    return Feeder(settings.kafka, Codec(registry=registry(settings)), clock=now_ms, patience_s=patience_s)

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -68,9 +69,11 @@ class Folder:
 
     def look(self) -> Iterator[Portion]:
         """What is new, file by file; each portion is to be fed and learnt before the next is asked for."""
-        found = self._found()
+        found, is_all = self._found()
         known = self._polls.known(WATCHED, self._account)
         self._recognise(found, known)
+        for name in known.keys() - found.keys() if is_all else ():
+            self._polls.learn(WATCHED, self._account, name, None)
         for name, file in found.items():
             is_settled = self._last.get(name) == file.sign
             self._last[name] = file.sign
@@ -92,22 +95,18 @@ class Folder:
             self._warned[name] = wrong
             self._warn(wrong)
 
-    def _found(self) -> dict[str, _Found]:
-        """By name within the folder: what is there, but for what is hidden or has the name of something unfinished."""
+    def _found(self) -> tuple[dict[str, _Found], bool]:
+        """By name, what is there, but for what is hidden or has an unfinished one's name; and whether that is all."""
         found: dict[str, _Found] = {}
         try:
             for path in expand(self._path, set()):
                 if path.suffix.lower() not in _PARTIAL:
-                    files = sorted(path.iterdir()) if path.is_dir() else [path]
-                    stats = [file.stat() for file in files]
-                    sign = [number for one in stats for number in (one.st_ino, one.st_size, one.st_mtime_ns)]
-                    age_s = time.time() - max(one.st_mtime for one in stats)
-                    found[str(path.relative_to(self._path))] = _Found(path, sign, age_s)
-        except FileNotFoundError:  # it went while we looked: the next look sees the rest
-            pass
-        except (ConfigurationError, OSError) as wrong:
+                    with suppress(FileNotFoundError):  # it went while we looked
+                        found[str(path.relative_to(self._path))] = _look_at(path)
+        except (ConfigurationError, OSError) as wrong:  # a folder below that we may not see
             self._say("", str(wrong))
-        return found
+            return found, False
+        return found, True
 
     def _recognise(self, found: dict[str, _Found], known: dict[str, Told]) -> None:
         """A file under a new name is one that we know, if it begins with what we read: renamed, or copied and cut."""
@@ -121,8 +120,6 @@ class Folder:
                     known[name] = told
                     self._polls.learn(WATCHED, self._account, name, told)
                     break
-        for name in known.keys() - found.keys():
-            self._polls.learn(WATCHED, self._account, name, None)
 
     def _new(self, name: str, file: _Found, told: Told | None, *, is_settled: bool) -> Iterator[Portion]:
         if not file.sign[1]:
@@ -170,6 +167,12 @@ class Folder:
             target = self._move_to / f"{name}.{number}"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file.path, target)
+
+
+def _look_at(path: Path) -> _Found:
+    stats = [file.stat() for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    sign = [number for one in stats for number in (one.st_ino, one.st_size, one.st_mtime_ns)]
+    return _Found(path, sign, time.time() - max(one.st_mtime for one in stats))
 
 
 def _whole_lines(path: Path, offset: int) -> bytes:
