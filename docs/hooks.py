@@ -24,6 +24,7 @@ ORDER = (
     "commands",
     "settings",
     "connectors",
+    "polling",
     "schemas",
     "telemetry",
 )

@@ -5,35 +5,67 @@ held against the clock by whoever feeds it on.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from zoneinfo import ZoneInfo
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FileDamaged
+from schemas.events import Parsed
 from streams.connectors.avro import MAGIC, check_avro, read_avro
-from streams.connectors.feedback_report import Account, account_of, is_feedback_report, read_feedback_report
+from streams.connectors.feedback_polls import Account, Poll
+from streams.connectors.feedback_report import EMPTY, dated, is_feedback_report, read_feedback_report
 from streams.connectors.input import BOM, Progress, Record, peek
 from streams.connectors.jsonl import read_jsonl
 from streams.connectors.olist import check_olist, is_olist, read_olist
+from streams.connectors.order_change import is_order_change, read_order_change
+from streams.connectors.order_report import is_order_report, read_order_report
+from streams.connectors.polls import Polls
+from streams.connectors.reports import Whose
+from streams.connectors.returns_report import (
+    is_fba_returns_report,
+    is_returns_report,
+    read_fba_returns_report,
+    read_returns_report,
+)
 
-__all__ = ["FORMATS", "Record", "ReportOptions", "Source", "find_sources"]
+__all__ = ["FORMATS", "Record", "ReportOptions", "Source", "expand", "find_sources", "owed_source"]
 
-FORMATS = ("jsonl", "avro", "olist", "feedback-report")
-_KNOWN = "JSON Lines (one event a line), Avro container, Olist data set or feedback report"
-_HEAD_BYTES = 1 << 16
+# The marketplace's reports of orders: by name, what tells one and what reads it.
+_OF_ORDERS = {
+    "amazon-orders": (is_order_report, read_order_report),
+    "amazon-returns": (is_returns_report, read_returns_report),
+    "amazon-fba-returns": (is_fba_returns_report, read_fba_returns_report),
+}
+_REPORTS = ("feedback-report", *_OF_ORDERS)  # formats that are polled
+FORMATS = ("jsonl", "avro", "olist", *_REPORTS, "amazon-order-change")
+_KNOWN = (
+    "JSON Lines (one event a line), Avro container, Olist data set, Amazon's feedback, all-orders or returns report,"
+    " or its ORDER_CHANGE notifications"
+)
+HEAD_BYTES = 1 << 16
+_NO_DATA = (b"", b"CANCELLED", b"CANCELED", b"DONE_NO_DATA")  # what is left where a report was cancelled
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What files do not say of themselves: `--format`, and for reports `--seller`, `--marketplace`, `--timezone`."""
+    """What files do not say of themselves: `--format`, and for reports `--seller`, `--marketplace`, `--timezone`.
+
+    Also `--source`, what a report's events have for one; `--polled-at`, epoch ms, else the time of the file; whether
+    any number of ratings may vanish; and what is known of earlier polls, None: nothing.
+    """
 
     format: str | None = None
     seller: str | None = None
     marketplace: str | None = None
     timezone: str = "UTC"
+    source: str | None = None
+    polled_ms: int | None = None
+    accepts_removals: bool = False
+    polls: Polls | None = None
 
 
 @dataclass
@@ -55,7 +87,7 @@ class Source:
 
 
 def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
-    """What `paths` hold; a folder stands for the files in it and below, by name, hidden ones left out.
+    """What `paths` hold; a folder stands for the files in it and below, by name, hidden ones left out; returns last.
 
     Looks at every file's beginning. Raises ConfigurationError, one line that names the file, for one that is missing,
     unreadable, empty, of no known format or without what its report lacks: then nothing should be written.
@@ -66,10 +98,11 @@ def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
     sources: list[Source] = []
     for path in paths:
         before = len(sources)
-        sources += (_source(found, options, zone) for found in _expand(path, set()))
+        sources += (_source(found, options, zone) for found in expand(path, set()))
         if len(sources) == before:
             raise ConfigurationError(f"{path}: a folder with nothing to read in it")
-    return sources
+    # Returns are of orders that the others tell.
+    return sorted(sources, key=lambda source: source.format in ("amazon-returns", "amazon-fba-returns"))
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -79,7 +112,7 @@ def _zone(name: str) -> ZoneInfo:
         raise ConfigurationError(f"unknown timezone {name}: give a name like Europe/Berlin") from wrong
 
 
-def _expand(path: Path, seen: set[Path]) -> Iterator[Path]:
+def expand(path: Path, seen: set[Path]) -> Iterator[Path]:
     """A file or a data set's folder itself, or what a folder holds. Folders met again, through links, are skipped."""
     try:
         if not path.is_dir() or is_olist(path):
@@ -92,7 +125,7 @@ def _expand(path: Path, seen: set[Path]) -> Iterator[Path]:
     except OSError as wrong:
         raise ConfigurationError(f"{path}: {wrong.strerror}") from wrong
     for child in children:
-        yield from _expand(child, seen)
+        yield from expand(child, seen)
 
 
 def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
@@ -101,8 +134,11 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
             raise ConfigurationError(f"{path}: an Olist data set and not {options.format}")
         return Source(path, "olist", check_olist(path), partial(read_olist, path))
     size = _size(path)
-    head, is_intact = peek(path, _HEAD_BYTES)
-    if is_intact and not head.removeprefix(BOM).strip():
+    head, is_intact = peek(path, HEAD_BYTES)
+    content = head.removeprefix(BOM).strip()
+    if is_intact and content.strip(b'"').upper() in _NO_DATA and (content or options.format in _REPORTS):
+        return Source(path, options.format or "report", size, lambda _, left_out: _nothing(left_out))
+    if is_intact and not content:
         raise ConfigurationError(f"{path}: empty")
     match options.format or _format(path, head):
         case "jsonl":
@@ -111,8 +147,16 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
             check_avro(path)
             return Source(path, "avro", size, lambda progress, _: read_avro(path, progress))
         case "feedback-report" if is_feedback_report(head):
-            account = _account(path, options, zone)
-            return Source(path, "feedback-report", size, lambda *_: read_feedback_report(path, account))
+            account, poll = dated(path, _account(path, options, zone, "feedback-report")), _poll(path, options)
+            return _polled(path, "feedback-report", size, options, partial(read_feedback_report, path, account, poll))
+        case ("amazon-orders" | "amazon-returns" | "amazon-fba-returns") as told if _OF_ORDERS[told][0](head):
+            return _polled(
+                path, told, size, options, partial(_OF_ORDERS[told][1], path, _whose(path, options, zone, told))
+            )
+        case "amazon-order-change" if is_order_change(head):
+            source = options.source or "amazon-order-change"
+            read = partial(read_order_change, path, source)
+            return Source(path, "amazon-order-change", size, lambda _, left_out: read(left_out))
         case "olist":
             raise ConfigurationError(f"{path}: an Olist data set is a folder with its three tables in it")
         case None:
@@ -141,16 +185,74 @@ def _format(path: Path, head: bytes) -> str | None:
         return "avro"
     if path.name.startswith("olist_") and suffix == ".csv":
         return "olist"
+    if is_order_change(head):
+        return "amazon-order-change"
     if suffix in (".jsonl", ".ndjson"):
         return "jsonl"
     start = head.removeprefix(BOM).lstrip()
     is_document = start[:1] == b"[" or start.split(b"\n", 1)[0].strip() == b"{"  # JSON, but no event a line
     if not is_document and (start[:1] == b"{" or suffix == ".json"):
         return "jsonl"
-    return "feedback-report" if is_feedback_report(head) else None
+    found = next((name for name, (is_one, _) in _OF_ORDERS.items() if is_one(head)), None)
+    return found or ("feedback-report" if is_feedback_report(head) else None)
 
 
-def _account(path: Path, options: ReportOptions, zone: ZoneInfo) -> Account:
+def _account(path: Path, options: ReportOptions, zone: ZoneInfo, form: str) -> Account:
     if not options.seller or not options.marketplace:
         raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller and --marketplace")
-    return account_of(path, options.seller, options.marketplace, zone)
+    return Account(options.seller, options.marketplace, zone, "", options.source or form)
+
+
+def _whose(path: Path, options: ReportOptions, zone: ZoneInfo, form: str) -> Whose:
+    if not options.seller:
+        raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller")
+    return Whose(options.seller, options.marketplace, zone, options.source or form)
+
+
+# --- reports that are polled -----------------------------------------------------------------------------------
+
+
+def _poll(path: Path, options: ReportOptions) -> Poll:
+    at_ms = path.stat().st_mtime_ns // 1_000_000 if options.polled_ms is None else options.polled_ms
+    return Poll(at_ms, 0, is_whole=False, accepts_removals=options.accepts_removals)
+
+
+def _polled(
+    path: Path, form: str, size: int, options: ReportOptions, read: Callable[..., Iterator[Record]]
+) -> Source:  # fmt: skip
+    """A report whose events are owed, once all of it was read, before the first is handed on.
+
+    `read` is given the keywords `polls` and `left_out`. With `options.polls` those must open now.
+    """
+    if options.polls is not None:
+        options.polls.open()
+
+    def reader(_: Progress, left_out: Counter[str]) -> Iterator[Record]:
+        with Polls(None) if options.polls is None else nullcontext(options.polls) as polls:
+            records, damage = _until_damage(read(polls=polls, left_out=left_out))
+            polls.owe(record.item for record in records if isinstance(record.item, Parsed))
+            yield from records
+        if damage is not None:
+            raise damage
+
+    return Source(path, form, size, reader)
+
+
+def _until_damage(records: Iterable[Record]) -> tuple[list[Record], FileDamaged | None]:
+    found: list[Record] = []
+    try:
+        found.extend(records)  # keeps what came before the exception
+    except FileDamaged as damage:
+        return found, damage
+    return found, None
+
+
+def _nothing(left_out: Counter[str]) -> Iterator[Record]:
+    left_out[EMPTY] += 1
+    yield from ()
+
+
+def owed_source(polls: Polls) -> Source | None:
+    """What an earlier run was about to send, and may have; None: nothing."""
+    owed = polls.owed()
+    return Source(Path("owed"), "owed", len(owed), lambda *_: (Record(item, b"", 0) for item in owed)) if owed else None

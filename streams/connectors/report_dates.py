@@ -47,6 +47,16 @@ def country_of(marketplace_id: str) -> str | None:
     return last if last in _COUNTRIES.values() else None
 
 
+def marketplace_of(channel: str) -> str | None:
+    """Amazon's marketplace id of the name that a sales channel has.
+
+    >>> marketplace_of("Amazon.it"), marketplace_of("Amazon.com"), marketplace_of("Non-Amazon")
+    ('APJ6JRA9NG5V4', 'ATVPDKIKX0DER', None)
+    """
+    country = country_of(channel)
+    return next((marketplace_id for marketplace_id, its in _COUNTRIES.items() if its == country), None)
+
+
 def date_order(dates: Collection[str], country: str | None) -> str | None:
     """The order of a country, or the one that fits most of the dates; None if several fit and say different days.
 

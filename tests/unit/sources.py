@@ -1,6 +1,7 @@
 """Hand-made events and files for the tests of the connectors, and how those read them."""
 
 import json
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from schemas.codec import SCHEMAS
 from schemas.errors import FileDamaged
-from schemas.events import Parsed, Refusal
+from schemas.events import Parsed, Refusal, iso_time
 from streams.connectors.files import Record, ReportOptions, Source, find_sources
+from streams.connectors.polls import Polls
 
 NOW_MS = 1_893_456_000_000  # 2030
 
@@ -135,3 +137,22 @@ def write_olist(folder: Path) -> Path:
     for name, content in OLIST.items():
         (folder / name).write_text(content, encoding="utf-8")
     return folder
+
+
+Told = tuple[str, str, str]  # order, kind, time
+
+
+def read(folder: Path, *contents: bytes, polls: Polls | None = None, **options: Any) -> list[list[Record]]:
+    """What each of these files tells, one after another."""
+    paths = []
+    for number, content in enumerate(contents):
+        path = folder / f"{number}.txt"
+        path.write_bytes(content)
+        paths.append(path)
+    told: dict[str, Any] = {"seller": "S1", "polls": polls or Polls(None)} | options
+    sources = find_sources(paths, ReportOptions(**told))
+    return [list(source.read(lambda _: None)) for source in sources]
+
+
+def told(found: Sequence[Record]) -> list[Told]:
+    return [(event["order_id"][-1], event["kind"], iso_time(event["event_time"])) for event in events(list(found))]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from streams.commands.cli import COMMANDS
+from streams.connectors.files import FORMATS
 from streams.core.metrics import METRICS, Metric
 from streams.core.rules import DEFAULT_RULES
 from streams.health import Health
@@ -95,6 +96,11 @@ def test_readme_names_every_view() -> None:
     views = re.findall(r"^CREATE VIEW (\w+)", ddl, re.MULTILINE)
     assert views
     assert not [view for view in views if f"`{view}`" not in README]
+
+
+def test_the_page_of_connectors_names_every_format() -> None:
+    page = (ROOT / "docs" / "connectors.md").read_text(encoding="utf-8")
+    assert not [name for name in FORMATS if f"| `{name}` |" not in page]
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
