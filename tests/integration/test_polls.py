@@ -69,7 +69,6 @@ def test_a_real_report_three_times_then_edited_gives_exactly_what_happened(place
     killed = run(place.folder, *poll, "2011-08-04", FAILPOINTS="acknowledged=kill")
     assert killed.returncode == -9
     assert "3 events that an earlier run" in succeed(place.folder, *poll, "2011-08-04")
-    assert succeed(place.folder, *poll, "2011-08-05").startswith("0 events accepted")
 
     events = sent(place, "feedback")
     assert len(events) == 135 + 2 * 3  # those of the killed run a second time
