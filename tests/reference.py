@@ -106,9 +106,7 @@ def partial_ratings(known: Iterable[Event], settings: ReferenceSettings) -> list
     return [
         event
         for event in known
-        if event["topic"] == "feedback"
-        and event["kind"] == "SUBMITTED"
-        and event["source"] in settings.partial_sources
+        if event["topic"] == "feedback" and event["kind"] == "SUBMITTED" and event["source"] in settings.partial_sources
     ]
 
 

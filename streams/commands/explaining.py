@@ -101,7 +101,9 @@ def _workings(answer: Answer) -> Iterable[str]:
         yield f"= {worked}"
     if answer["note"]:
         yield printable(answer["note"])
-    for first, last in dict.fromkeys((window["first"], window["last"]) for window in answer.get("windows", {}).values()):
+    for first, last in dict.fromkeys(
+        (window["first"], window["last"]) for window in answer.get("windows", {}).values()
+    ):
         yield f"dated {first} to {last}" if first else f"dated {last} or earlier"
 
 
