@@ -177,6 +177,7 @@ def test_a_declaration_is_found_to_differ_and_brought_into_force(store: Store, t
     put(
         store,
         feedback("1", order_id="a", rating=5, source="survey"),
+        feedback("3", order_id="a", kind="RESPONDED", rating=None, source="report"),  # no rating
         feedback("2", order_id="b", event_time=NOON + MS_A_DAY, rating=2, source="report"),
     )
     store.move_as_of(DAY + 2)
