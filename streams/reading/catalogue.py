@@ -41,6 +41,7 @@ def catalogue(rules: Sequence[Rule], others: Sequence[OtherRule], terms: Terms) 
                 "unit": metric.unit,
                 "group": group_of(metric),
                 "about": metric.source,
+                "needs_all_ratings": metric.needs_all_ratings,
                 "better": better_of(metric.name),
             }
             | _held(metric.name, rules, terms)
