@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from stat import S_ISREG
 from zoneinfo import ZoneInfo
 
 from schemas.errors import ConfigurationError, FileDamaged
-from schemas.events import Parsed
+from schemas.events import Parsed, Refusal
 from streams.connectors.avro import MAGIC, check_avro, read_avro
 from streams.connectors.feedback_polls import Account, Poll
 from streams.connectors.feedback_report import EMPTY, dated, is_feedback_report, read_feedback_report
@@ -41,6 +42,7 @@ _OF_ORDERS = {
     "amazon-fba-returns": (is_fba_returns_report, read_fba_returns_report),
 }
 _REPORTS = ("feedback-report", *_OF_ORDERS)  # formats that are polled
+_REFUSED = "refused"  # among the reports of the polls
 FORMATS = ("jsonl", "avro", "olist", *_REPORTS, "amazon-order-change")
 _KNOWN = (
     "JSON Lines (one event a line), Avro container, Olist data set, Amazon's feedback, all-orders or returns report,"
@@ -227,15 +229,30 @@ def _polled(
     if options.polls is not None:
         options.polls.open()
 
+    account = f"{options.seller}|{options.marketplace}|{form}"
+
     def reader(_: Progress, left_out: Counter[str]) -> Iterator[Record]:
         with Polls(None) if options.polls is None else nullcontext(options.polls) as polls:
             records, damage = _until_damage(read(polls=polls, left_out=left_out))
             polls.owe(record.item for record in records if isinstance(record.item, Parsed))
-            yield from records
+            refused_before = polls.known(_REFUSED, account)
+            for record in records:
+                key = _key(record) if isinstance(record.item, Refusal) else None
+                if key in refused_before:
+                    left_out["rows that an earlier poll refused"] += 1
+                    continue
+                yield record
+                if key is not None:  # not owed: until it is kept it may be refused again, but never lost
+                    polls.learn(_REFUSED, account, key, record.line)
         if damage is not None:
             raise damage
 
     return Source(path, form, size, reader)
+
+
+def _key(record: Record) -> str:
+    """By what a refused row is known again: its bytes and the reason."""
+    return blake2b(record.raw + str(record.item).encode(), digest_size=12).hexdigest()
 
 
 def _until_damage(records: Iterable[Record]) -> tuple[list[Record], FileDamaged | None]:

@@ -203,6 +203,19 @@ def test_one_damaged_byte_changes_no_other_comment(account: Account) -> None:
     assert len(account.refused) == 1
 
 
+def test_a_row_that_is_refused_is_a_dead_letter_once(account: Account) -> None:
+    bad = row("b", 7)
+    account.read(f"{SIX}\n{OLD}\n{bad}\n")
+    account.polls.drop()  # it was not acknowledged
+    account.read(f"{SIX}\n{OLD}\n{bad}\n")
+    assert [line for line, _ in account.refused] == [3]
+    account.polls.keep()
+    account.poll(OLD, row("a"), bad)
+    assert (account.refused, account.source.left_out.total()) == ([], 1)
+    account.poll(OLD, row("a"), bad, row("c", 8))
+    assert [line for line, _ in account.refused] == [5]
+
+
 def test_sources_are_kept_apart_by_name_and_id(account: Account) -> None:
     (plain,) = account.poll(OLD)
     (named,) = account.poll(OLD, source="amazon-1-3")
