@@ -336,6 +336,13 @@ class Outreach(Section):
     """The same for a product review."""
 
 
+class Connectors(Section):
+    """What the connectors that are polled, and a watched folder, remember."""
+
+    state: Text = "sellerpulse-connectors.db"
+    """The file that holds what reports last said, and how far watched files were read; `--state` says another."""
+
+
 class Web(Section):
     """Where a worker shows its metrics, its health and the page: to this machine, unless another address is said.
 

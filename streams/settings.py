@@ -22,7 +22,7 @@ from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.receivertables import Receivers
 from streams.ruletables import Alerts, unknown
-from streams.sections import Cases, ClickHouse, Digest, Kafka, Metrics, Outreach, Section, Web
+from streams.sections import Cases, ClickHouse, Connectors, Digest, Kafka, Metrics, Outreach, Section, Web
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
@@ -39,6 +39,7 @@ class Settings(Section):
     alerts: Alerts = Alerts()
     cases: Cases = Cases()
     outreach: Outreach = Outreach()
+    connectors: Connectors = Connectors()
     receivers: Receivers = Receivers()
     digest: Digest = Digest()
     web: Web = Web()
