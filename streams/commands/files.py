@@ -12,7 +12,9 @@ def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command FILE... and the options of reports; its function is called with `sources`, all looked at."""
     options = [
         click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."),
-        click.option("--format", "form", metavar="F", help="jsonl, avro, olist or feedback-report; else by content."),
+        click.option(
+            "--format", "form", metavar="F", help="jsonl, avro, olist, feedback-report or etsy; else by content."
+        ),
         click.option("--seller", help="The seller, where a report does not name it."),
         click.option("--marketplace", help="The marketplace, where a report does not name it."),
         click.option("--timezone", default="UTC", help="Of a report's times, such as Europe/Berlin."),

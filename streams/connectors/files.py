@@ -6,7 +6,7 @@ held against the clock by whoever feeds it on.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from stat import S_ISREG
@@ -14,26 +14,33 @@ from zoneinfo import ZoneInfo
 
 from schemas.errors import ConfigurationError
 from streams.connectors.avro import MAGIC, check_avro, read_avro
+from streams.connectors.etsy import MARKETPLACE as ETSY
+from streams.connectors.etsy import is_etsy, read_etsy
 from streams.connectors.feedback_report import Account, account_of, is_feedback_report, read_feedback_report
 from streams.connectors.input import BOM, Progress, Record, peek
 from streams.connectors.jsonl import read_jsonl
 from streams.connectors.olist import check_olist, is_olist, read_olist
+from streams.connectors.polls import Polls
 
 __all__ = ["FORMATS", "Record", "ReportOptions", "Source", "find_sources"]
 
-FORMATS = ("jsonl", "avro", "olist", "feedback-report")
-_KNOWN = "JSON Lines (one event a line), Avro container, Olist data set or feedback report"
+FORMATS = ("jsonl", "avro", "olist", "feedback-report", "etsy")
+_KNOWN = "JSON Lines (one event a line), Avro container, Olist data set, feedback report or Etsy's receipts and reviews"
 _HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What files do not say of themselves: `--format`, and for reports `--seller`, `--marketplace`, `--timezone`."""
+    """What files do not say of themselves: `--format`, and for reports `--seller`, `--marketplace`, `--timezone`.
+
+    And what is known of earlier polls; None: nothing.
+    """
 
     format: str | None = None
     seller: str | None = None
     marketplace: str | None = None
     timezone: str = "UTC"
+    polls: Polls | None = None
 
 
 @dataclass
@@ -63,6 +70,7 @@ def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
     if options.format is not None and options.format not in FORMATS:
         raise ConfigurationError(f"unknown format {options.format}: one of {', '.join(FORMATS)}")
     zone = _zone(options.timezone)
+    options = replace(options, polls=options.polls or Polls(None))
     sources: list[Source] = []
     for path in paths:
         before = len(sources)
@@ -113,6 +121,8 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
         case "feedback-report" if is_feedback_report(head):
             account = _account(path, options, zone)
             return Source(path, "feedback-report", size, lambda *_: read_feedback_report(path, account))
+        case "etsy" if is_etsy(head):
+            return _etsy(path, size, options)
         case "olist":
             raise ConfigurationError(f"{path}: an Olist data set is a folder with its three tables in it")
         case None:
@@ -143,6 +153,8 @@ def _format(path: Path, head: bytes) -> str | None:
         return "olist"
     if suffix in (".jsonl", ".ndjson"):
         return "jsonl"
+    if is_etsy(head):
+        return "etsy"
     start = head.removeprefix(BOM).lstrip()
     is_document = start[:1] == b"[" or start.split(b"\n", 1)[0].strip() == b"{"  # JSON, but no event a line
     if not is_document and (start[:1] == b"{" or suffix == ".json"):
@@ -154,3 +166,12 @@ def _account(path: Path, options: ReportOptions, zone: ZoneInfo) -> Account:
     if not options.seller or not options.marketplace:
         raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller and --marketplace")
     return account_of(path, options.seller, options.marketplace, zone)
+
+
+def _etsy(path: Path, size: int, options: ReportOptions) -> Source:
+    if not options.seller:
+        raise ConfigurationError(f"{path}: Etsy's answers do not name the shop as you do: tell --seller")
+    seller, marketplace, polls = options.seller, options.marketplace or ETSY, options.polls or Polls(None)
+    return Source(
+        path, "etsy", size, lambda _, left_out: read_etsy(path, seller, marketplace, polls=polls, left_out=left_out)
+    )
