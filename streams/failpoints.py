@@ -30,6 +30,7 @@ Failpoint = Literal[
     "assigned",  # partitions were given, and an epoch taken
     "revoked",  # partitions are to go
     "turned",  # the as-of day has moved, no row has
+    "acknowledged",  # what was ingested; that reports said it is not kept yet
     "fed",  # by the feeder of an embedded broker: some hundred records
 ]
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

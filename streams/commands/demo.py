@@ -11,17 +11,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from streams.commands.cli import configured
+from streams.commands.files import report_options
 from streams.log import without_passwords
 
 if TYPE_CHECKING:
     from sink.store import Store
-    from streams.connectors.files import Source
+    from streams.connectors.files import ReportOptions, Source
     from streams.replay import Replay
     from streams.settings import Settings
 
@@ -46,15 +48,18 @@ WHERE day = toDate32('{day}') ORDER BY rule, seller_id
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE...]")
 @click.option("--follow", is_flag=True, help=f"Go on with {FOLLOWED_DAYS} more simulated days, one at a time.")
 @click.option("--pause", type=click.FloatRange(0), default=2.0, help="Seconds between followed days.")
 @click.option(
     "--stay/--no-stay", default=None, show_default="as a person watches",
     help="Go on serving the page and analysts at the end, until Ctrl-C or SIGTERM.",
 )  # fmt: skip
+@report_options(required=False)
 @configured("db")
-def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: float, stay: bool | None) -> int:
+def command(
+    settings: "Settings", files: tuple[Path, ...], options: "ReportOptions", follow: bool, pause: float,
+    stay: bool | None,
+) -> int:  # fmt: skip
     """See it work: a marketplace year through a broker, a Faust worker and ClickHouse, all started by this program.
 
     Without files, a year of about 200 sellers and 300,000 events is simulated, with trouble in some accounts; what
@@ -69,17 +74,19 @@ def command(settings: "Settings", files: tuple[Path, ...], follow: bool, pause: 
       sellerpulse demo events.jsonl.gz --db ./pulse
     """
     from streams.commands.watching import sum_up, watching
-    from streams.connectors.files import ReportOptions, find_sources
+    from streams.connectors.files import find_sources
+    from streams.connectors.polls import Polls
     from streams.core.metrics import iso
     from streams.replay import replaying
 
     if follow and files:
         raise click.UsageError("--follow goes on with simulated days, not with files")
-    days = [find_sources(files, ReportOptions())] if files else _simulated(FOLLOWED_DAYS if follow else 0)
+    polls = Polls(None)  # files are polls of each other, in their order
+    days = [find_sources(files, replace(options, polls=polls))] if files else _simulated(FOLLOWED_DAYS if follow else 0)
     what = "Your files" if files else f"A simulated marketplace year: {SELLERS} sellers, {EVENTS:,} events"
     settings = _placed(settings)
     stay = sys.stdout.isatty() if stay is None else stay
-    with replaying(settings, analysts=True) as replay:
+    with polls, replaying(settings, analysts=True) as replay:
         click.echo(f"{what} -> Kafka -> a Faust worker -> ClickHouse, all on this machine")
         with watching() as watch:
             replayed = replay.run(days[0], watch=watch)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from json import JSONDecoder
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orjson import loads
 
@@ -20,7 +20,6 @@ from streams.connectors.input import BOM, RECORD_KEPT, Record, chunks
 from streams.connectors.polls import Polls
 from streams.core.privacy import mask_event
 
-MARKETPLACE, SOURCE = "etsy", "etsy"
 UNPAID = "orders that are not paid"
 UNKNOWN = "reviews of transactions of which no receipt was read yet"
 
@@ -33,6 +32,14 @@ _EMPTY = re.compile(r'\{\s*(?:"count"\s*:\s*\d+\s*,\s*)?"results"\s*:\s*\[\s*\]'
 _Items = list[Parsed | Refusal]
 
 
+class Shop(NamedTuple):
+    """Whose answers they are, which they do not say."""
+
+    seller_id: str
+    marketplace_id: str
+    source: str
+
+
 def is_etsy(head: bytes) -> bool:
     """Whether a file that starts so holds such answers, as they came or as a list of what is in them."""
     text = head.removeprefix(BOM).decode(errors="replace").lstrip()
@@ -41,29 +48,27 @@ def is_etsy(head: bytes) -> bool:
     return '"receipt_id"' in text or ('"transaction_id"' in text and '"rating"' in text) or bool(_EMPTY.match(text))
 
 
-def read_etsy(
-    path: Path, seller_id: str, marketplace_id: str, *, polls: Polls, left_out: Counter[str]
-) -> Iterator[Record]:
+def read_etsy(path: Path, shop: Shop, *, polls: Polls, left_out: Counter[str]) -> Iterator[Record]:
     """Every receipt's events and every review's. A bad one is one refusal, and none of its events.
 
     Raises FileDamaged after the last whole one.
     """
-    shop = _Shop(seller_id, marketplace_id, polls, left_out)
+    told = _Told(shop, polls, left_out)
     for raw, number in _rows(path):
-        for item in shop.items_of(raw):
+        for item in told.items_of(raw):
             if isinstance(item, Parsed):
                 mask_event(*item)
             yield Record(item, raw if len(raw) <= RECORD_MAX else raw[:RECORD_KEPT], number)
 
 
-class _Shop:
+class _Told:
     """What rows say, given what earlier receipts said."""
 
-    def __init__(self, seller_id: str, marketplace_id: str, polls: Polls, left_out: Counter[str]) -> None:
-        self._common = {"seller_id": seller_id, "marketplace_id": marketplace_id, "source": SOURCE}
-        self._left_out = left_out
-        self._order_of = _Memory(polls, "etsy-transactions", f"{seller_id}|{marketplace_id}")
-        self._cancelled_at = _Memory(polls, "etsy-cancelled", f"{seller_id}|{marketplace_id}")
+    def __init__(self, shop: Shop, polls: Polls, left_out: Counter[str]) -> None:
+        account = f"{shop.seller_id}|{shop.marketplace_id}"
+        self._shop, self._left_out = shop._asdict(), left_out
+        self._order_of = _Memory(polls, "etsy-transactions", account)
+        self._cancelled_at = _Memory(polls, "etsy-cancelled", account)
 
     def items_of(self, raw: bytes) -> _Items:
         """The events of a receipt or a review, or one refusal."""
@@ -125,8 +130,8 @@ class _Shop:
         return [self._event("feedback", order_id, f"{transaction_id}:{at}", event_time=at, **told)]
 
     def _event(self, topic: Topic, order_id: str, what: str, **told: Any) -> Parsed | Refusal:
-        named = {"topic": topic, "order_id": order_id, "event_id": f"{SOURCE}:{order_id}:{what}"}
-        return from_json(named | self._common | told)
+        named = {"topic": topic, "order_id": order_id, "event_id": f"etsy:{order_id}:{what}"}
+        return from_json(named | self._shop | told)
 
 
 class _Memory:

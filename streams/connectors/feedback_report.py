@@ -1,24 +1,25 @@
 """Amazon's seller feedback report: a tab-separated file that sellers download.
 
 A row has no id and no time, and says neither whose it is nor from which marketplace. Its columns have a fixed order
-under names in the marketplace's language. Every download repeats old rows, so a rating's id comes from what names it:
-order, day and stars. Who wrote it (e-mail, role) is dropped.
+under names in the marketplace's language. Every download repeats old rows: `feedback_polls` knows what is new in one.
+Who wrote it (e-mail, role) is dropped.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from schemas.errors import ConfigurationError, FileDamaged
-from schemas.events import EPOCH, RECORD_MAX, Parsed, Refusal, from_json
+from schemas.events import RECORD_MAX, Parsed, Refusal, from_json
+from streams.connectors.feedback_polls import Account, Changes, Poll, Rating
 from streams.connectors.input import BOM, RECORD_KEPT, Record, chunks
+from streams.connectors.polls import Polls
 from streams.connectors.report_dates import country_of, date_order, day_of
 from streams.core.privacy import mask_event
 
-SOURCE = "feedback-report"
+EMPTY = "a report with nothing in it: an empty poll"
 
 
 class _Row(NamedTuple):
@@ -26,6 +27,7 @@ class _Row(NamedTuple):
     wrong: str | None
     raw: bytes
     line: int
+    is_last: bool  # and nothing says that it ended
 
 
 class _Layout(NamedTuple):
@@ -37,7 +39,6 @@ class _Layout(NamedTuple):
 
 
 _LAYOUTS = {6: _Layout(4, response=3), 9: _Layout(6, answers=3), 10: _Layout(7, response=3, answers=4)}
-_QUESTIONS = ("arrived_on_time", "item_as_described", "customer_service")
 _ANSWERS: dict[str, bool | None] = (
     dict.fromkeys(("", "-"))
     | dict.fromkeys(("yes", "ja", "oui", "sí", "si", "sì", "sim", "tak", "evet", "はい", "是"), True)
@@ -45,16 +46,6 @@ _ANSWERS: dict[str, bool | None] = (
 )
 
 _STARS = ("1", "2", "3", "4", "5")
-
-
-@dataclass(frozen=True)
-class Account:
-    """What a report does not say: whose it is, where its days begin and in which order it writes dates."""
-
-    seller_id: str
-    marketplace_id: str
-    zone: ZoneInfo
-    date_order: str
 
 
 def is_feedback_report(head: bytes) -> bool:
@@ -67,65 +58,91 @@ def is_feedback_report(head: bytes) -> bool:
     )
 
 
-def account_of(path: Path, seller_id: str, marketplace_id: str, zone: ZoneInfo) -> Account:
-    """Whose the report is, and how it writes dates. Raises ConfigurationError if that can be known from nothing."""
-    country = country_of(marketplace_id)
+def dated(path: Path, account: Account) -> Account:
+    """The account with how its report writes dates. Raises ConfigurationError if that can be known from nothing."""
+    country = country_of(account.marketplace_id)
     order = date_order({row.fields[0] for row in _rows(_content(path)[0], country)}, country)
     if order is None:
         raise ConfigurationError(
-            f"{path}: whether its dates put the day or the month first is not known for marketplace {marketplace_id}:"
-            " tell Amazon's marketplace id or the country's code"
+            f"{path}: whether its dates put the day or the month first is not known for marketplace"
+            f" {account.marketplace_id}: tell Amazon's marketplace id or the country's code"
         )
-    return Account(seller_id, marketplace_id, zone, order)
+    return replace(account, date_order=order)
 
 
-def read_feedback_report(path: Path, account: Account) -> Iterator[Record]:
-    """A SUBMITTED for each row, a RESPONDED where it has a response. Raises FileDamaged after the last whole row."""
+def read_feedback_report(
+    path: Path, account: Account, poll: Poll, *, polls: Polls, left_out: Counter[str]
+) -> Iterator[Record]:
+    """A SUBMITTED for each new rating, a RESPONDED for its response, and what else happened since the last poll.
+
+    Raises FileDamaged after the last whole row, or if more ratings are gone than the poll may say.
+    """
     content, damage = _content(path)
+    columns, rows = _ratings(content, account)
+    if rows:
+        refused = any(isinstance(found, Refusal) for _, found in rows)
+        is_whole = damage is None and not refused and content.endswith(b"\n")
+        yield from _told(path, account, replace(poll, columns=columns, is_whole=is_whole), rows, polls, left_out)
+    if damage is not None:
+        raise damage
+    if not rows:
+        left_out[EMPTY] += 1
+
+
+def _told(
+    path: Path, account: Account, poll: Poll, rows: Sequence[tuple[_Row, Rating | Refusal]], polls: Polls,
+    left_out: Counter[str],
+) -> Iterator[Record]:  # fmt: skip
+    changes = Changes(account, poll, [found for _, found in rows if isinstance(found, Rating)], polls)
+    for row, found in rows:
+        if isinstance(found, Refusal):
+            yield Record(found, row.raw, row.line)
+            continue
+        for event in changes.of(found):
+            yield _record(event, row.raw, row.line)
+    try:
+        for event in changes.vanished(left_out):
+            yield _record(event, b"", 0)
+    except FileDamaged as doubtful:
+        raise FileDamaged(f"{path}: {doubtful}") from None
+
+
+def _record(event: dict[str, object], raw: bytes, line: int) -> Record:
+    item = from_json(event)
+    if isinstance(item, Parsed):
+        mask_event(*item)
+    return Record(item, raw, line)
+
+
+def _ratings(content: bytes, account: Account) -> tuple[int, list[tuple[_Row, Rating | Refusal]]]:
+    """How many columns the report has, and its rows but for the header."""
     columns = 0
+    rows: list[tuple[_Row, Rating | Refusal]] = []
     for row in _rows(content, country_of(account.marketplace_id)):
         if not columns:
             columns = len(row.fields)
             if len(row.fields) > 1 and row.fields[1] not in _STARS:
                 continue  # the header
-        for item in _items(row, columns, account):
-            if isinstance(item, Parsed):
-                mask_event(*item)
-            yield Record(item, row.raw, row.line)
-    if damage is not None:
-        raise damage
+        rows.append((row, _rating(row, columns, account.date_order)))
+    return columns, rows
 
 
-def _items(row: _Row, columns: int, account: Account) -> list[Parsed | Refusal]:
+def _rating(row: _Row, columns: int, order: str) -> Rating | Refusal:
     layout = _LAYOUTS.get(columns)
-    if row.wrong or layout is None or not layout.order_id < len(row.fields) <= columns:
-        return [Refusal(row.wrong or f"{len(row.fields)} columns and not {columns}", "feedback")]
-    day = day_of(row.fields[0], account.date_order)
+    least = columns if row.is_last else (layout.order_id if layout else 0) + 1  # of a row cut short all might be wrong
+    if row.wrong or layout is None or not least <= len(row.fields) <= columns:
+        return Refusal(row.wrong or f"{len(row.fields)} columns and not {columns}", "feedback")
+    day = day_of(row.fields[0], order)
     stars, order_id = row.fields[1], row.fields[layout.order_id]
     if day is None or stars not in _STARS or not order_id:
         wrong = "no order id" if not order_id else "the rating is not 1 to 5" if day else "the date is no day"
-        return [Refusal(wrong, "feedback")]
+        return Refusal(wrong, "feedback")
     answers = [text.lower() for text in row.fields[layout.answers :][:3]] if layout.answers else []
     if any(answer not in _ANSWERS for answer in answers):
-        return [Refusal("an answer is neither yes nor no nor -", "feedback")]
-    event_id = f"{SOURCE}:{order_id}:{day}:{stars}"
-    common = {
-        "topic": "feedback",
-        "event_id": event_id,
-        "seller_id": account.seller_id,
-        "marketplace_id": account.marketplace_id,
-        "event_time": (datetime.combine(day, time(), account.zone) - EPOCH) // timedelta(milliseconds=1),
-        "source": SOURCE,
-        "order_id": order_id,
-        "date_only": True,
-    }
-    submitted = {"kind": "SUBMITTED", "rating": int(stars), "comment": row.fields[2] or None}
-    items = [from_json(common | submitted | {q: _ANSWERS[a] for q, a in zip(_QUESTIONS, answers, strict=False)})]
-    response = row.fields[layout.response] if layout.response else ""
-    if response not in ("", "-"):
-        responded = {"kind": "RESPONDED", "event_id": f"{event_id}:RESPONDED", "comment": response}
-        items.append(from_json(common | responded))
-    return items
+        return Refusal("an answer is neither yes nor no nor -", "feedback")
+    said = tuple(_ANSWERS[answer] for answer in answers) if layout.answers else None
+    response = row.fields[layout.response] if layout.response else None
+    return Rating(order_id, day, int(stars), row.fields[2], "" if response == "-" else response, said)
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -143,24 +160,35 @@ def _content(path: Path) -> tuple[bytes, FileDamaged | None]:
 
 
 def _rows(content: bytes, country: str | None) -> Iterator[_Row]:
-    """Rows that are not blank, in the charset of the whole: UTF-8, or else what the marketplace's computers use."""
-    content = content.removeprefix(BOM)
-    charset = "cp932" if country == "JP" else "cp1252"
-    try:
-        content.decode()
-        charset = "utf-8"
-    except UnicodeDecodeError:
-        pass
-    for line, raw in enumerate(content.split(b"\n"), 1):
+    """Rows that are not blank, in the charset of most: UTF-8, or else what the marketplace's computers use."""
+    lines = content.removeprefix(BOM).split(b"\n")
+    charset = _charset(lines, "cp932" if country == "JP" else "cp1252")
+    for line, raw in enumerate(lines, 1):
         if not raw.strip():
             continue
+        is_last = line == len(lines)
         if len(raw) > RECORD_MAX:
-            yield _Row([""], f"a row over {RECORD_MAX} bytes", raw[:RECORD_KEPT], line)
+            yield _Row([""], f"a row over {RECORD_MAX} bytes", raw[:RECORD_KEPT], line, is_last)
             continue
         try:
-            yield _Row([_unquoted(field.strip()) for field in raw.decode(charset).split("\t")], None, raw, line)
+            fields = [_unquoted(field.strip()) for field in raw.decode(charset).split("\t")]
+            yield _Row(fields, None, raw, line, is_last)
         except UnicodeDecodeError:
-            yield _Row([""], f"neither UTF-8 nor {charset}", raw, line)
+            yield _Row([""], f"not {charset}, as the other rows are", raw, line, is_last)
+
+
+def _charset(lines: Sequence[bytes], other: str) -> str:
+    """UTF-8 if most lines that can tell are: one damaged byte must not change every comment."""
+    telling = [line for line in lines if not line.isascii()]
+    return "utf-8" if 2 * sum(map(_is_utf8, telling)) > len(telling) or not telling else other
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unquoted(field: str) -> str:

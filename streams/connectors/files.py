@@ -5,41 +5,49 @@ held against the clock by whoever feeds it on.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from zoneinfo import ZoneInfo
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FileDamaged
+from schemas.events import Parsed
 from streams.connectors.avro import MAGIC, check_avro, read_avro
-from streams.connectors.etsy import MARKETPLACE as ETSY
-from streams.connectors.etsy import is_etsy, read_etsy
-from streams.connectors.feedback_report import Account, account_of, is_feedback_report, read_feedback_report
+from streams.connectors.etsy import Shop, is_etsy, read_etsy
+from streams.connectors.feedback_polls import Account, Poll
+from streams.connectors.feedback_report import EMPTY, dated, is_feedback_report, read_feedback_report
 from streams.connectors.input import BOM, Progress, Record, peek
 from streams.connectors.jsonl import read_jsonl
 from streams.connectors.olist import check_olist, is_olist, read_olist
 from streams.connectors.polls import Polls
 
-__all__ = ["FORMATS", "Record", "ReportOptions", "Source", "find_sources"]
+__all__ = ["FORMATS", "Record", "ReportOptions", "Source", "find_sources", "owed_source"]
 
 FORMATS = ("jsonl", "avro", "olist", "feedback-report", "etsy")
+_REPORTS = ("feedback-report", "etsy")  # formats that are polled
 _KNOWN = "JSON Lines (one event a line), Avro container, Olist data set, feedback report or Etsy's receipts and reviews"
 _HEAD_BYTES = 1 << 16
+_NO_DATA = (b"", b"CANCELLED", b"CANCELED", b"DONE_NO_DATA")  # what is left where a report was cancelled
 
 
 @dataclass(frozen=True)
 class ReportOptions:
     """What files do not say of themselves: `--format`, and for reports `--seller`, `--marketplace`, `--timezone`.
 
-    And what is known of earlier polls; None: nothing.
+    Also `--source`, what a report's events have for one; `--polled-at`, epoch ms, else the time of the file; whether
+    any number of ratings may vanish; and what is known of earlier polls, None: nothing.
     """
 
     format: str | None = None
     seller: str | None = None
     marketplace: str | None = None
     timezone: str = "UTC"
+    source: str | None = None
+    polled_ms: int | None = None
+    accepts_removals: bool = False
     polls: Polls | None = None
 
 
@@ -70,7 +78,6 @@ def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
     if options.format is not None and options.format not in FORMATS:
         raise ConfigurationError(f"unknown format {options.format}: one of {', '.join(FORMATS)}")
     zone = _zone(options.timezone)
-    options = replace(options, polls=options.polls or Polls(None))
     sources: list[Source] = []
     for path in paths:
         before = len(sources)
@@ -110,7 +117,10 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
         return Source(path, "olist", check_olist(path), partial(read_olist, path))
     size = _size(path)
     head, is_intact = peek(path, _HEAD_BYTES)
-    if is_intact and not head.removeprefix(BOM).strip():
+    content = head.removeprefix(BOM).strip()
+    if is_intact and content.strip(b'"').upper() in _NO_DATA and (content or options.format in _REPORTS):
+        return Source(path, options.format or "report", size, lambda _, left_out: _nothing(left_out))
+    if is_intact and not content:
         raise ConfigurationError(f"{path}: empty")
     match options.format or _format(path, head):
         case "jsonl":
@@ -119,10 +129,10 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
             check_avro(path)
             return Source(path, "avro", size, lambda progress, _: read_avro(path, progress))
         case "feedback-report" if is_feedback_report(head):
-            account = _account(path, options, zone)
-            return Source(path, "feedback-report", size, lambda *_: read_feedback_report(path, account))
+            account, poll = dated(path, _account(path, options, zone, "feedback-report")), _poll(path, options)
+            return _polled(path, "feedback-report", size, options, partial(read_feedback_report, path, account, poll))
         case "etsy" if is_etsy(head):
-            return _etsy(path, size, options)
+            return _polled(path, "etsy", size, options, partial(read_etsy, path, _shop(path, options)))
         case "olist":
             raise ConfigurationError(f"{path}: an Olist data set is a folder with its three tables in it")
         case None:
@@ -162,16 +172,62 @@ def _format(path: Path, head: bytes) -> str | None:
     return "feedback-report" if is_feedback_report(head) else None
 
 
-def _account(path: Path, options: ReportOptions, zone: ZoneInfo) -> Account:
+def _account(path: Path, options: ReportOptions, zone: ZoneInfo, form: str) -> Account:
     if not options.seller or not options.marketplace:
         raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller and --marketplace")
-    return account_of(path, options.seller, options.marketplace, zone)
+    return Account(options.seller, options.marketplace, zone, "", options.source or form)
 
 
-def _etsy(path: Path, size: int, options: ReportOptions) -> Source:
+def _shop(path: Path, options: ReportOptions) -> Shop:
     if not options.seller:
         raise ConfigurationError(f"{path}: Etsy's answers do not name the shop as you do: tell --seller")
-    seller, marketplace, polls = options.seller, options.marketplace or ETSY, options.polls or Polls(None)
-    return Source(
-        path, "etsy", size, lambda _, left_out: read_etsy(path, seller, marketplace, polls=polls, left_out=left_out)
-    )
+    return Shop(options.seller, options.marketplace or "etsy", options.source or "etsy")
+
+
+# --- reports that are polled -----------------------------------------------------------------------------------
+
+
+def _poll(path: Path, options: ReportOptions) -> Poll:
+    at_ms = path.stat().st_mtime_ns // 1_000_000 if options.polled_ms is None else options.polled_ms
+    return Poll(at_ms, 0, is_whole=False, accepts_removals=options.accepts_removals)
+
+
+def _polled(
+    path: Path, form: str, size: int, options: ReportOptions, read: Callable[..., Iterator[Record]]
+) -> Source:  # fmt: skip
+    """A report whose events are owed, once all of it was read, before the first is handed on.
+
+    `read` is given the keywords `polls` and `left_out`. With `options.polls` those must open now.
+    """
+    if options.polls is not None:
+        options.polls.open()
+
+    def reader(_: Progress, left_out: Counter[str]) -> Iterator[Record]:
+        with Polls(None) if options.polls is None else nullcontext(options.polls) as polls:
+            records, damage = _until_damage(read(polls=polls, left_out=left_out))
+            polls.owe(record.item for record in records if isinstance(record.item, Parsed))
+            yield from records
+        if damage is not None:
+            raise damage
+
+    return Source(path, form, size, reader)
+
+
+def _until_damage(records: Iterable[Record]) -> tuple[list[Record], FileDamaged | None]:
+    found: list[Record] = []
+    try:
+        found.extend(records)  # keeps what came before the exception
+    except FileDamaged as damage:
+        return found, damage
+    return found, None
+
+
+def _nothing(left_out: Counter[str]) -> Iterator[Record]:
+    left_out[EMPTY] += 1
+    yield from ()
+
+
+def owed_source(polls: Polls) -> Source | None:
+    """What an earlier run was about to send, and may have; None: nothing."""
+    owed = polls.owed()
+    return Source(Path("owed"), "owed", len(owed), lambda *_: (Record(item, b"", 0) for item in owed)) if owed else None

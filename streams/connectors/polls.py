@@ -54,6 +54,11 @@ class Polls:
         if self._opened is None:
             self._opened = _opened(self._path)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody has needed it."""
+        return self._opened is not None
+
     def known(self, report: str, account: str) -> dict[str, Any]:
         """By subject, what was last learnt of it."""
         found = self._ask("SELECT subject, told FROM told WHERE report = ? AND account = ?", report, account)

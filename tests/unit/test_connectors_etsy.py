@@ -62,7 +62,7 @@ def read(
     paths = [folder / f"{name}-{n}.json" for n in range(len(texts))]
     for path, text in zip(paths, texts, strict=True):
         path.write_text(text)
-    sources = find_sources(paths, ReportOptions(seller="shop", polls=polls))
+    sources = find_sources(paths, ReportOptions(seller="shop", polls=polls or Polls(None)))
     records = [record for source in sources for record in source.read(lambda done: None)]
     return records, dict(sum((source.left_out for source in sources), start=type(sources[0].left_out)()))
 
