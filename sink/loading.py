@@ -28,7 +28,8 @@ _KEY = "seller_id, marketplace_id"
 _FACT = "toUnixTimestamp64Milli(event_time), event_id, reinterpretAsUInt64(digest)"
 _LOADED: dict[Topic, str] = {
     "orders": f"{_KEY}, order_id, {_FACT}, kind, fulfilment, toUnixTimestamp64Milli(deliver_by)",
-    "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, customer_service",
+    "feedback": f"{_KEY}, order_id, {_FACT}, kind, rating, arrived_on_time, item_as_described, "
+    "customer_service, source",
     "surveys": f"{_KEY}, conversation_id, {_FACT}, solved, order_id",
 }
 # Of an order or a conversation that nothing of this is true of, no metric is the worse: see `streams.core.evidence`.

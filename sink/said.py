@@ -6,6 +6,8 @@ from the bottom up. Days are numbers since the epoch, times epoch ms; 0 is "neve
 
 from itertools import accumulate, chain, product
 
+from clickhouse_connect.driver.binding import format_query_value
+
 from streams.core.metrics import FOREVER, Fact, Terms
 
 _MS_A_DAY = 86_400_000
@@ -36,9 +38,12 @@ _ANSWERED: list[Word] = [  # by its answers, 0 none, 1 no, 2 yes: the first, 3 t
     for service, described, on_time in product(range(3), repeat=3)
 ]  # fmt: skip
 _SURVEYED: list[Word] = [{"cs_responses": 1}, {"cs_running_conversations": 1}, {"cs_running_solved": 1}]
-_KINDS_OF_WORDS = (_PLACED, _RECEIVED, _RATED, _ANSWERED, _SURVEYED)
+_PARTIAL: list[Word] = [{"partial_ratings": 1}]
+_KINDS_OF_WORDS = (_PLACED, _RECEIVED, _RATED, _ANSWERED, _SURVEYED, _PARTIAL)
 WORDS = list(chain(*_KINDS_OF_WORDS))
-_PLACED_AT, _RECEIVED_AT, _RATED_AT, _ANSWERED_AT, _SURVEYED_AT, _ = accumulate(map(len, _KINDS_OF_WORDS), initial=1)
+_PLACED_AT, _RECEIVED_AT, _RATED_AT, _ANSWERED_AT, _SURVEYED_AT, _PARTIAL_AT, _ = accumulate(
+    map(len, _KINDS_OF_WORDS), initial=1
+)
 A_DAY = 64  # a word that is dated: day * 64 + place
 
 _SPOILT, _CLAIM_OPENED, _CLAIM_DENIED, _SUBMITTED, _GONE = 4, 6, 7, 8, 9
@@ -59,7 +64,7 @@ SELECT account, since, at.1 AS said, sum(at.2) AS times
 FROM ({_orders(terms, accounts)}) ARRAY JOIN [(says, 1), (said_before, -1)] AS at
 WHERE said != 0 AND since <= {as_of} GROUP BY account, since, said HAVING times != 0
 UNION ALL
-{_surveys(accounts)}"""
+{_surveys(accounts)}{_partial(terms, accounts)}"""
 
 
 def _orders(terms: Terms, accounts: str) -> str:
@@ -147,6 +152,19 @@ SELECT account, change.1 AS since, toInt64(change.2) AS said, sum(toInt64(change
     (day, {solved}, is_solved), (next, {solved}, -is_solved)
 ] AS change
 GROUP BY account, since, said HAVING times != 0"""
+
+
+def _partial(terms: Terms, accounts: str) -> str:
+    """The changes that ratings of partial sources are, one each and for good; nothing to ask where there are none."""
+    if not terms.partial_sources:
+        return ""
+    names = format_query_value(sorted(terms.partial_sources))
+    return f"""
+UNION ALL
+SELECT {ACCOUNT}, {day(ms("event_time"))} AS since, toInt64(since * {A_DAY} + {_PARTIAL_AT}) AS said,
+    toInt64(count()) AS times
+FROM stored_feedback_events FINAL WHERE ({accounts}) AND kind = 'SUBMITTED' AND has({names}, source)
+GROUP BY account, since, said"""
 
 
 # --- words ---------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def restore(
 
 def _fact(topic: str, fields: list[object]) -> AnyFact:
     if topic == "feedback":
-        *first, on_time, as_described, service = fields
+        *first, on_time, as_described, service, source = fields
         answers = (on_time, as_described, service)
-        fields = [*first, answers if answers != (None, None, None) else None]
+        fields = [*first, answers if answers != (None, None, None) else None, source]
     return FACT_OF_TOPIC[topic]._make(fields)

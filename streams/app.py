@@ -87,7 +87,7 @@ def create_app(
     open_sink = partial(open_store, settings.clickhouse)
     tally = Tally()
     worker = Worker(
-        app, Codec(registry=registry(settings)), settings.metrics.terms_of,
+        app, Codec(registry=registry(settings)), settings.terms_of,
         open_sink=open_sink,
         as_of=today if live else lambda store: store.as_of(),
         judge=(

@@ -14,7 +14,7 @@ from schemas.events import MS_A_DAY
 from schemas.rows import AccountId, AlertRow, CaseClocks, DailyRows, Loaded
 from streams.accounts import restore
 from streams.core.clocks import MS_AN_HOUR, RECENT_MS
-from streams.core.digest import DAYS, MAIN, Digest, Standing, as_json, leaving, subject, text
+from streams.core.digest import DAYS, MAIN, PARTIAL, Digest, Standing, as_json, leaving, subject, text
 from streams.core.metrics import MONDAY, Terms
 from streams.marks import Tenure
 from streams.outbox import Outbox
@@ -51,7 +51,7 @@ def digests_of(
     store: DigestStore, terms_of: Callable[[str], Terms], accounts: Sequence[AccountId], day: int, at: int
 ) -> list[Digest]:
     """What there is to say of these accounts at an instant of that day, epoch ms, or at its end, as is known by now."""
-    rows = store.rows(accounts, day - DAYS, MAIN)
+    rows = store.rows(accounts, day - DAYS, (*MAIN, PARTIAL))
     at_day = dict(zip(_keys(rows), range(len(rows.columns["day"])), strict=True))
     cases = _by_account((case.account, case) for case in store.case_clocks(accounts) if _is_open(case, at))
     alerts = _by_account(
@@ -63,6 +63,8 @@ def digests_of(
         troubled[key].restate(day)
         then, before = (at_day.get((key, on)) for on in (day, day - DAYS))
         metrics = [Standing(name, _value(rows, name, then), _value(rows, name, before)) for name in MAIN]
+        partial = Standing(PARTIAL, _value(rows, PARTIAL, then), _value(rows, PARTIAL, before))
+        metrics += [partial] if partial.value else []
         newest = sorted(alerts.get(key, ()), key=lambda one: (-one.since, one.alert_id))
         open_ones = sorted(cases.get(key, ()), key=lambda case: (case.opened_at, case.event_id))
         found.append(Digest(key, day, at, metrics, open_ones, leaving(troubled[key], day), newest))

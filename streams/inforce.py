@@ -28,7 +28,7 @@ def definitions(settings: Settings) -> Iterator[Definition]:
     named = {*settings.metrics.marketplaces, *(marketplace for rule in rules for marketplace in rule.marketplaces)}
     named |= {glob for rule in rules for glob in rule.scope.marketplaces if not set(glob) & set("*?[")}
     for marketplace in ["", *sorted(named)]:
-        terms = settings.metrics.terms_of(marketplace)
+        terms = settings.terms_of(marketplace)
         for metric in METRICS:
             yield Definition(
                 metric.name, marketplace, metric.formula_under(terms), metric.unit, window_days(metric.name, terms),

@@ -193,7 +193,7 @@ class Outcome:
         for topic, event in test.all_events:
             key = event["seller_id"], event["marketplace_id"]
             if key not in self._accounts:
-                self._accounts[key] = Account(key, settings.metrics.terms_of(key[1]))
+                self._accounts[key] = Account(key, settings.terms_of(key[1]))
             self._accounts[key].add(*fact_of(topic, event, digest_of(codec.payload(topic, event))))
 
     @cached_property
@@ -203,7 +203,7 @@ class Outcome:
         blocks = [rows for account in self._accounts.values() if (rows := account.rows(account.first_day)) is not None]
         if not blocks:
             return DailyRows([], [], {"day": np.array([], dtype=np.int64)})
-        columns = snapshot_columns(blocks, lambda account: self._settings.metrics.terms_of(account[1]))
+        columns = snapshot_columns(blocks, lambda account: self._settings.terms_of(account[1]))
         sizes = [len(block.last_event_time) for block in blocks]
         return DailyRows([block.account for block in blocks], sizes, snapshot(columns) | {"day": columns["day"]})
 

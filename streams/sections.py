@@ -291,6 +291,14 @@ class Metrics(Section):
         return self._terms.get(marketplace_id) or self._terms[None]
 
 
+class Source(Section):
+    """What is known of a source that its events do not say; its name is the `source` of theirs."""
+
+    partial: bool = False
+    """Whether its ratings are not all that buyers gave, as in a report of 1-3 stars only: then shares, averages and
+    coverage of the accounts that it is part of are null, and rules about them silent."""
+
+
 # As in `streams.core.comments`, whose word lists settings need not load.
 Cause = Literal[
     "late", "not_as_described", "product", "service", "packaging", "tracking", "return", "cancel", "unknown"

@@ -9,11 +9,12 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from schemas.errors import ConfigurationError
 from schemas.rows import Standard
@@ -22,7 +23,7 @@ from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.receivertables import Receivers
 from streams.ruletables import Alerts, unknown
-from streams.sections import Cases, ClickHouse, Connectors, Digest, Kafka, Metrics, Outreach, Section, Web
+from streams.sections import Cases, ClickHouse, Connectors, Digest, Kafka, Metrics, Outreach, Section, Source, Text, Web
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
@@ -36,6 +37,7 @@ class Settings(Section):
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
     metrics: Metrics = Metrics()
+    sources: dict[Text, Source] = Field(default_factory=dict)
     alerts: Alerts = Alerts()
     cases: Cases = Cases()
     outreach: Outreach = Outreach()
@@ -43,10 +45,24 @@ class Settings(Section):
     receivers: Receivers = Receivers()
     digest: Digest = Digest()
     web: Web = Web()
+    _terms: dict[str, Terms] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _put_together(self) -> Self:
+        partial = frozenset(name for name, source in self.sources.items() if source.partial)
+        for marketplace in ("", *self.metrics.marketplaces):
+            self._terms[marketplace] = replace(self.metrics.terms_of(marketplace), partial_sources=partial)
+        return self
+
+    def terms_of(self, marketplace_id: str) -> Terms:
+        """How this marketplace judges, and which sources tell only a part of what it judges by."""
+        return self._terms.get(marketplace_id) or self._terms[""]
 
     def standard(self, *, judged: bool) -> Standard:
         """What tells these settings and word lists from others, of rows, and if `judged`, of a replay's alerts."""
-        catalogue = repr(([(metric.name, metric.type) for metric in METRICS], snapshot_sql(Terms()), VERSION))
+        partial = self.terms_of("").partial_sources
+        formulas = snapshot_sql(Terms(partial_sources=partial))
+        catalogue = repr(([(metric.name, metric.type) for metric in METRICS], formulas, sorted(partial), VERSION))
         return Standard(
             _hash(catalogue + self.metrics.model_dump_json()), _hash(self.alerts.model_dump_json()) if judged else 0
         )
@@ -66,7 +82,7 @@ def load_settings(
 
     Without `path` the file is that of SELLERPULSE_SETTINGS, else ./sellerpulse.toml if there. `overrides` are nested
     as the sections are, None says nothing. A variable is SELLERPULSE_SECTION__KEY, its value as it is or, for lists
-    and tables, JSON; marketplaces keep their case. Raises ConfigurationError.
+    and tables, JSON; marketplaces and sources keep their case. Raises ConfigurationError.
     """
     environ = os.environ if environ is None else environ
     said = _Said()
@@ -100,7 +116,8 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
 def _path_of(variable: str) -> tuple[str, ...]:
     parts = variable.removeprefix(PREFIX).split("__")
     return tuple(
-        part if before == "MARKETPLACES" else part.lower() for before, part in zip(["", *parts], parts, strict=False)
+        part if before in ("MARKETPLACES", "SOURCES") else part.lower()
+        for before, part in zip(["", *parts], parts, strict=False)
     )
 
 

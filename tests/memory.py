@@ -55,7 +55,7 @@ Table = dict[Any, tuple[int, Any]]  # key -> version and row; None: gone
 _SUBJECT: dict[Topic, str] = {"orders": "order_id", "feedback": "order_id", "surveys": "conversation_id"}
 _FACT: dict[Topic, tuple[str, ...]] = {
     "orders": ("kind", "fulfilment", "deliver_by"),
-    "feedback": ("kind", "rating", "arrived_on_time", "item_as_described", "customer_service"),
+    "feedback": ("kind", "rating", "arrived_on_time", "item_as_described", "customer_service", "source"),
     "surveys": ("solved", "order_id"),
 }
 _CASE_PART: dict[Topic, tuple[str, ...]] = {

@@ -39,6 +39,7 @@ class ReferenceSettings:
     problem_free_points: int = 100
     negative_points: int = -500
     receipt_fallback_days: int = 14
+    partial_sources: frozenset[str] = frozenset()
 
 
 DEFAULTS = ReferenceSettings()
@@ -74,11 +75,12 @@ def account_row(events: Sequence[Event], day: int, settings: ReferenceSettings) 
     order_stories = stories(known, "order_id", "orders", "feedback")
     orders = [order_facts(story, end_ms, settings) for story in order_stories]
     conversations = stories(known, "conversation_id", "surveys")
-    return {
+    row = {
         "seller_id": known[0]["seller_id"],
         "marketplace_id": known[0]["marketplace_id"],
         "day": iso(day),
         **feedback_columns(orders, day, settings),
+        "partial_ratings": len(partial_ratings(known, settings)),
         **answer_columns(orders, day, settings),
         **buy_box_columns(orders, day, settings),
         **order_defect_columns(orders, day, settings),
@@ -87,6 +89,25 @@ def account_row(events: Sequence[Event], day: int, settings: ReferenceSettings) 
         "last_event_time": max(event["event_time"] for event in known),
         **customer_service_columns(conversations, day, settings),
     }
+    return row if not partial_ratings(known, settings) else row | dict.fromkeys(OVER_ALL_RATINGS)
+
+
+# What is null where a source says but a part of the ratings: shares, averages and coverage.
+OVER_ALL_RATINGS = (
+    *(f"{name}_{w}" for name in ("positive_rate", "negative_rate", "average_stars")
+      for w in ("30d", "90d", "365d", "lifetime")),
+    *("arrived_on_time_rate_90d", "item_as_described_rate_90d", "customer_service_rate_90d"),
+    "feedback_per_100_orders_90d",
+)  # fmt: skip
+
+
+def partial_ratings(known: Iterable[Event], settings: ReferenceSettings) -> list[Event]:
+    """Every SUBMITTED of a source that the settings declare partial, whether the rating stands or not, for good."""
+    return [
+        event
+        for event in known
+        if event["topic"] == "feedback" and event["kind"] == "SUBMITTED" and event["source"] in settings.partial_sources
+    ]
 
 
 # --- events, stories, days

@@ -54,7 +54,7 @@ def command(settings: "Settings", seller: str, marketplace: str, day: str | None
         if of > last:
             raise ConfigurationError(f"--day {day} is after the last day that has rows")
         at = min(now_ms(), (of + 1) * MS_A_DAY - 1)
-        (digest,) = digests_of(store, settings.metrics.terms_of, [(seller, marketplace)], of, at)
+        (digest,) = digests_of(store, settings.terms_of, [(seller, marketplace)], of, at)
         click.echo(json.dumps(as_json(digest), ensure_ascii=False) if output == "json" else text(digest))
     finally:
         store.close()

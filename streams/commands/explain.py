@@ -60,7 +60,7 @@ def command(
     from streams.reading.account import open_account
 
     names = answers.watched(settings.alerts.rules) if metric is None else [metric]
-    terms = settings.metrics.terms_of(marketplace)
+    terms = settings.terms_of(marketplace)
     of, to = (None if each is None else _number_of(each) for each in (since, day))
 
     def wanted_since(last: int) -> int | None:

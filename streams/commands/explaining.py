@@ -57,7 +57,7 @@ def _write_table(answer: Answer, every: bool) -> None:
     if "metrics" in answer:
         click.echo(f"{whose} at the end of {answer['day']}")
         _print(console, ("metric", "value", "the day before", "with the numbers put in"), [
-            (m["metric"], _said(m["value"]), _said(m["day_before"]), _worked(m)) for m in answer["metrics"]
+            (m["metric"], _said(m["value"]), _said(m["day_before"]), m["note"] or _worked(m)) for m in answer["metrics"]
         ])  # fmt: skip
         return
     click.echo(f"{answer['metric']} of {whose}: {_headline(answer)}")
@@ -90,20 +90,20 @@ def _worked(answer: Answer, working: str = "working") -> str:
 
 
 def _workings(answer: Answer) -> Iterable[str]:
-    if "formula" not in answer:
-        return
-    yield answer["formula"]
+    if "formula" in answer:
+        yield answer["formula"]
     if "from" in answer:
         moved = _sums(answer["moves"])
         for side, now in answer["totals"].items():
             came, went = moved.get((side, True), 0), moved.get((side, False), 0)
             yield f"{side}: {answer['totals_before'][side]:,} {came:+,} entered {went:+,} left = {now:,}"
-        return
-    if worked := _worked(answer):
+    elif "working" in answer and (worked := _worked(answer)):
         yield f"= {worked}"
     if answer["note"]:
-        yield answer["note"]
-    for first, last in dict.fromkeys((window["first"], window["last"]) for window in answer["windows"].values()):
+        yield printable(answer["note"])
+    for first, last in dict.fromkeys(
+        (window["first"], window["last"]) for window in answer.get("windows", {}).values()
+    ):
         yield f"dated {first} to {last}" if first else f"dated {last} or earlier"
 
 

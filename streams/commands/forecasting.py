@@ -28,6 +28,8 @@ def as_tables(told: Forecast, metric: str | None) -> None:
     seller, marketplace = map(printable, told.course.rows.account)
     without = "" if told.without is None else f", without the rating of order {printable(told.without)}"
     click.echo(f"{seller} on {marketplace} as of {iso(told.course.as_of)}, if nothing else happens{without}\n")
+    if told.partly is not None:
+        click.echo(f"Shares, averages and coverage are null: {printable(told.partly.words)}.\n")
     _tell_breaches(told)
     _tell_remedies(told)
     if told.without is not None:
@@ -150,6 +152,8 @@ _MOVES = ("negative_rate_90d", "order_defect_rate_60d", "buy_box_points_90d")
 
 
 def _move(metric: Metric, now: float, then: float) -> str:
+    if isnan(now) and isnan(then):
+        return "-"
     if isnan(now) or isnan(then):
         return f"{_text(metric, now)} > {_text(metric, then)}"
     return "-" if now == then else f"{100 * (then - now):+.2f} %" if metric.unit == "fraction" else f"{then - now:+.4g}"

@@ -37,7 +37,7 @@ def command(settings: "Settings") -> None:
         started = perf_counter()
         store.adopt(in_force(settings))
         with counting("accounts") as progress:
-            done = rebuild(store, settings.metrics.terms_of, settings.standard(judged=False), progress)
+            done = rebuild(store, settings.terms_of, settings.standard(judged=False), progress)
     finally:
         store.close()
     taken = perf_counter() - started

@@ -59,7 +59,7 @@ def command(
     asked = _asked(report, read_health_report(report), marketplace)
     store = open_to_read(settings.clickhouse)
     try:
-        lines = reconciled(store, seller, asked, settings.metrics.terms_of, tolerance=tolerance)
+        lines = reconciled(store, seller, asked, settings.terms_of, tolerance=tolerance)
     finally:
         store.close()
     (_tell_json if output == "json" else _tell)(seller, asked, lines)

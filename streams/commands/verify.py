@@ -43,7 +43,7 @@ def command(settings: "Settings", sample: int | None, seed: int | None, repair: 
     from streams.verify import repair as write_anew
     from streams.verify import verify as hold_against_events
 
-    terms_of, standard = settings.metrics.terms_of, settings.standard(judged=False)
+    terms_of, standard = settings.terms_of, settings.standard(judged=False)
     chosen = None if sample is None else Sample(sample, random.getrandbits(32) if seed is None else seed)
     store = open_store(settings.clickhouse)
 

@@ -147,7 +147,7 @@ class Account:
         if is_conversation:
             return conversation_says(self.stories[SurveyFact][subject].values())
         orders, feedback = self.stories[OrderFact][subject], self.stories[FeedbackFact][subject]
-        return order_says(orders.values(), feedback.values(), self.terms.receipt_days)
+        return order_says(orders.values(), feedback.values(), self.terms.receipt_days, self.terms.partial_sources)
 
     def _steps_of(self, is_conversation: bool, subject: str) -> Points:
         return points(self.says(is_conversation, subject), self._spreads)

@@ -78,7 +78,9 @@ def _causes(account: Account, subject: str, of: Iterable[Stay], entered: bool) -
 
 
 def _said(story: Iterable[Any], is_conversation: bool, terms: Terms) -> list[Span]:
-    return conversation_says(story) if is_conversation else order_says(story, (), terms.receipt_days)
+    if is_conversation:
+        return conversation_says(story)
+    return order_says(story, (), terms.receipt_days, terms.partial_sources)
 
 
 # --- what came late ------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ MAIN = (
     "order_defect_rate_seller_60d", "buy_box_points_90d", "buy_box_points_per_order_90d", "cs_score",
     "feedback_per_100_orders_90d",
 )  # fmt: skip
+PARTIAL = "partial_ratings"  # told if there are any: why others are unknown
 # What is better gone: the counters whose decrease a digest tells.
 AGEING = ("negative_90d", "neutral_90d", "odr_defects_60d")
 _SHOWN = 20  # lines of a kind; the JSON has all
@@ -110,7 +111,7 @@ def subject(digest: Digest) -> str:
 def text(digest: Digest) -> str:
     """In lines for people, all of them printable whatever ids hold."""
     week = [one for one in digest.metrics if one.value is not None or one.before is not None]
-    standing = [f"{one.metric} {_said(one, one.value)}, {_said(one, one.before)}" for one in week]
+    standing = [f"{one.metric} {_said(one, one.value)}, {_said(one, one.before)}{_unknown(one)}" for one in week]
     alerts = [f"{one.severity}: {one.rule} ({one.subject}) since {iso_time(one.since)[:10]}" for one in digest.alerts]
     cases = [_line(case, digest.at) for case in digest.cases]
     ageing = [f"{iso(one.on)}: {one.many} of {one.counter}" for one in digest.leaving]
@@ -119,6 +120,12 @@ def text(digest: Digest) -> str:
     for title, said in zip(titles, (standing, alerts, cases, ageing), strict=True):
         lines += ["", f"{title}:" if said else f"{title}: none", *(f"  {line}" for line in _first(said))]
     return "\n".join("".join(letter if letter.isprintable() else " " for letter in line) for line in lines)
+
+
+def _unknown(one: Standing) -> str:
+    return (
+        ": with ratings of a partial source shares, averages and coverage are unknown" if one.metric == PARTIAL else ""
+    )
 
 
 def _line(case: CaseClocks, at: int) -> str:

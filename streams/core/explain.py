@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from schemas.events import RATING_KINDS
 from streams.core.account import Account
-from streams.core.metrics import FOREVER, METRIC_BY_NAME, Counter, Fact, Metric, Terms, monday_of
+from streams.core.metrics import FOREVER, METRIC_BY_NAME, Counter, Fact, Metric, Terms, iso, monday_of
 from streams.core.parts import SIDES, Part, cells, parts, with_numbers
-from streams.core.stories import MS_A_DAY, AnyFact, FeedbackFact, OrderFact, Span, SurveyFact
+from streams.core.stories import MS_A_DAY, AnyFact, FeedbackFact, OrderFact, Span, SurveyFact, is_partial
 
 # --- what counts ---------------------------------------------------------------------------------------------
 
@@ -165,6 +165,38 @@ def _latest(account: Account, day: int) -> list[Contribution]:
     return [Contribution(subject, ("last_event_time",), {}, dated, dated, leaves, False, (fact,))]
 
 
+# --- what makes it null --------------------------------------------------------------------------------------
+
+
+class Partly(NamedTuple):
+    """Ratings of an account are of these partial sources, since this day."""
+
+    sources: list[str]
+    since: int
+
+    @property
+    def words(self) -> str:
+        """Why a metric is null that needs all ratings."""
+        return f"ratings from {' and '.join(self.sources)} are partial, the first is of {iso(self.since)}"
+
+
+def partly(account: Account, day: int) -> Partly | None:
+    """Which partial sources ratings of the account are of by the end of a day; None: of none."""
+    found = [
+        (rating.time_ms // MS_A_DAY, rating.source)
+        for order in (account.stories[FeedbackFact] if account.terms.partial_sources else ())
+        for rating in partial_ratings(account, order)
+        if rating.time_ms // MS_A_DAY <= day
+    ]
+    return Partly(sorted({source for _, source in found}), min(found)[0]) if found else None
+
+
+def partial_ratings(account: Account, order: str) -> list[FeedbackFact]:
+    """The ratings of an order that are of partial sources, standing or not."""
+    events = account.stories[FeedbackFact][order].values()
+    return [event for event in events if is_partial(event, account.terms.partial_sources)]
+
+
 # --- the events behind it ------------------------------------------------------------------------------------
 
 _RECEIVED = frozenset(("received_orders", "problem_free_orders"))
@@ -176,6 +208,9 @@ def _behind(account: Account, subject: str, of: Iterable[Stay], at: int | None) 
     """The events that make these stays so at the end of a day, in story order."""
     facts, dated = {stay.span.fact for stay in of}, {stay.span.dated for stay in of}
     is_conversation = any(map(is_of_conversations, facts))
+    if "partial_ratings" in facts:
+        ratings = sorted(partial_ratings(account, subject))
+        return tuple(rating for rating in ratings if rating.time_ms // MS_A_DAY in dated)
     story = [
         fact for fact in story_of(account, is_conversation, subject) if at is None or fact.time_ms // MS_A_DAY <= at
     ]

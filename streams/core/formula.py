@@ -44,6 +44,9 @@ class Sql:
     def __lt__(self, other: Value) -> "Sql":
         return Sql(f"({self.text} < {_text(other)})")
 
+    def __gt__(self, other: Value) -> "Sql":
+        return Sql(f"({self.text} > {_text(other)})")
+
     def __eq__(self, other: Value) -> "Sql":  # type: ignore[override]
         return Sql(f"({self.text} = {_text(other)})")
 

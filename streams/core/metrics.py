@@ -37,12 +37,13 @@ class Terms:
     cs_yellow_below: float = 8.0
     points_problem_free: int = 100
     points_negative: int = -500
+    partial_sources: frozenset[str] = frozenset()  # of events: their ratings are not all that buyers gave
 
 
 # --- facts and counters --------------------------------------------------------------------------------------
 
 Fact = Literal[
-    "orders", "positive", "neutral", "negative", "stars",
+    "orders", "positive", "neutral", "negative", "stars", "partial_ratings",
     "arrived_on_time_answers", "arrived_on_time_yes", "item_as_described_answers", "item_as_described_yes",
     "customer_service_answers", "customer_service_yes",
     "received_orders", "problem_free_orders",
@@ -91,6 +92,7 @@ COUNTERS: tuple[Counter, ...] = (
         Counter(f"{name}_60d", fact, lambda terms: terms.odr_days, lambda terms: terms.odr_lag_days)
         for name, fact in _ON_60D.items()
     ),
+    Counter("partial_ratings", "partial_ratings", _DAYS["lifetime"]),
     # Last, so that the survey score finds them as one slice.
     *(Counter(fact, fact, lambda terms: terms.cs_days) for fact in _OF_SURVEYS),
 )
@@ -173,7 +175,8 @@ def monday_of(day: Value) -> Value:
 class Metric(NamedTuple):
     """One column of `seller_daily`. `compute` sees all counters and the metrics before it, by name.
 
-    `words` are its formula, with the names of terms in braces where their numbers belong.
+    `words` are its formula, with the names of terms in braces where their numbers belong. What `needs_all_ratings` is
+    null from the day on that the account has a rating of a partial source: good ratings are missing then, for good.
     """
 
     name: str
@@ -182,16 +185,26 @@ class Metric(NamedTuple):
     words: str
     source: str
     compute: Callable[[Mapping[str, Value]], Value]
+    needs_all_ratings: bool = False
 
     @property
     def formula(self) -> str:
-        """The formula under the default terms."""
-        return self.formula_under(Terms())
+        """The formula under the default terms, and when it is null under any."""
+        return self.words_under(Terms()) + ("; null while partial_ratings > 0" if self.needs_all_ratings else "")
 
     def formula_under(self, terms: Terms) -> str:
-        """The formula with the numbers of these terms.
+        """The formula with the numbers of these terms, and the sources that make it null.
 
-        >>> METRIC_BY_NAME["buy_box_points_90d"].formula_under(Terms(points_negative=-300))
+        >>> METRIC_BY_NAME["negative_rate_90d"].formula_under(Terms(partial_sources=frozenset({"report"})))
+        'negative_90d / (positive_90d + neutral_90d + negative_90d); null once a rating is from report'
+        """
+        names = " or ".join(sorted(terms.partial_sources)) if self.needs_all_ratings else ""
+        return self.words_under(terms) + (names and f"; null once a rating is from {names}")
+
+    def words_under(self, terms: Terms) -> str:
+        """The words with the numbers of these terms.
+
+        >>> METRIC_BY_NAME["buy_box_points_90d"].words_under(Terms(points_negative=-300))
         '100 x problem_free_orders_90d - 300 x negative_90d'
         """
         return self.words.format_map(asdict(terms)).replace("+ -", "- ")
@@ -219,7 +232,7 @@ def _rating_share(name: str, part: str, window: str, unit: str = "fraction") -> 
         return ratio(c[f"{part}_{window}"], whole)
 
     formula = f"{part}_{window} / (positive_{window} + neutral_{window} + negative_{window})"
-    return Metric(f"{name}_{window}", "Nullable(Float64)", unit, formula, _FEEDBACK, compute)
+    return Metric(f"{name}_{window}", "Nullable(Float64)", unit, formula, _FEEDBACK, compute, needs_all_ratings=True)
 
 
 def _of_window(window: str) -> tuple[Metric, ...]:
@@ -239,12 +252,14 @@ def _of_question(question: str) -> tuple[Metric, ...]:
     answers, yes = f"{question}_answers_90d", f"{question}_yes_90d"
     return (
         _count(answers, f"standing ratings of {{medium_days}} days that answered {question}", _QUESTIONS),
-        _ratio(f"{question}_rate_90d", yes, answers, _QUESTIONS),
+        _ratio(f"{question}_rate_90d", yes, answers, _QUESTIONS)._replace(needs_all_ratings=True),
     )
 
 
 METRICS: tuple[Metric, ...] = (
     *(metric for window in WINDOWS for metric in _of_window(window)),
+    _count("partial_ratings", "ratings so far, standing or not, of sources that the settings declare partial",
+           _FEEDBACK),
     *_of_question("arrived_on_time"),
     *_of_question("item_as_described"),
     *_of_question("customer_service"),
@@ -267,7 +282,8 @@ METRICS: tuple[Metric, ...] = (
     _ratio("negative_feedback_rate_60d", "odr_negative_60d", "odr_orders_60d", _ODR),
     Metric("feedback_per_100_orders_90d", "Nullable(Float64)", "ratings/100 orders",
            "100 x (positive_90d + neutral_90d + negative_90d) / orders_90d", _FEEDBACK,
-           lambda c: ratio(c["positive_90d"] + c["neutral_90d"] + c["negative_90d"], c["orders_90d"], 100)),
+           lambda c: ratio(c["positive_90d"] + c["neutral_90d"] + c["negative_90d"], c["orders_90d"], 100),
+           needs_all_ratings=True),
     _count("cs_responses", "survey answers in the {cs_days} days before the week's Monday", _CS,
            of="cs_week_responses"),
     _count("cs_conversations", "conversations answered in them", _CS, of="cs_week_conversations"),
@@ -303,7 +319,8 @@ def snapshot(columns: dict[str, Array]) -> dict[str, Array]:
     `streams.core.account`, and the `TERMS_IN_FORMULAS`. NaN and None stand for null; `cs_week` is a day number, -1
     for null.
     """
-    return _computed(columns)
+    partly = columns["partial_ratings"] > 0
+    return _computed(columns, partly if partly.any() else None)
 
 
 def snapshot_sql(terms: Terms) -> dict[str, str]:
@@ -312,13 +329,16 @@ def snapshot_sql(terms: Terms) -> dict[str, str]:
     names += [f"cs_{of}_{n}" for of, those in SURVEY_COLUMNS.items() for n in those]
     columns: dict[str, Value] = {name: Sql(name) for name in (*names, "day", "last_event_time")}
     columns |= {name: Sql(repr(getattr(terms, name))) for name in TERMS_IN_FORMULAS}
-    return {name: expression.text for name, expression in _computed(columns).items()}
+    partly = columns["partial_ratings"] > 0 if terms.partial_sources else None
+    return {name: expression.text for name, expression in _computed(columns, partly).items()}
 
 
-def _computed(columns: dict[str, Value]) -> dict[str, Value]:
+def _computed(columns: dict[str, Value], partly: Value | None) -> dict[str, Value]:
+    """`partly`: in which rows some ratings are of partial sources; None: in no row."""
     known = dict(columns)
     for metric in METRICS:
-        known[metric.name] = metric.compute(known)
+        value = metric.compute(known)
+        known[metric.name] = null_if(partly, value) if metric.needs_all_ratings and partly is not None else value
     return {metric.name: known[metric.name] for metric in METRICS}
 
 

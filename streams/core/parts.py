@@ -112,7 +112,7 @@ def reach(metrics: Iterable[Metric], terms: Terms) -> int | None:
     days = 0
     for metric in metrics:
         made_of = parts(metric, terms)
-        if not made_of:
+        if not made_of or (metric.needs_all_ratings and terms.partial_sources):
             return None
         for part in made_of:
             days = max(days, part.counter.days(terms) + part.counter.lag(terms))
@@ -154,7 +154,7 @@ def plain(name: str, value: Any) -> Any:
 
 def with_numbers(metric: Metric, terms: Terms, known: Mapping[str, Any]) -> str:
     """The formula under these terms with the numbers put in for the names that it reads."""
-    text, read = metric.formula_under(terms), inputs(metric)
+    text, read = metric.words_under(terms), inputs(metric)
     numbers = {name: known[name] for name in read}
     if " / " in text:
         numbers |= {name.removeprefix("cs_shown_"): known[name] for name in read}

@@ -38,6 +38,7 @@ class FeedbackFact(NamedTuple):
     kind: str
     rating: int | None
     answers: tuple[bool | None, bool | None, bool | None] | None
+    source: str = ""
 
 
 class SurveyFact(NamedTuple):
@@ -70,7 +71,7 @@ def fact_of(topic: str, event: Mapping[str, Any], digest: bytes) -> tuple[str, A
         answers = (event["arrived_on_time"], event["item_as_described"], event["customer_service"])
         return event["order_id"], FeedbackFact(
             event["event_time"], event["event_id"], rank, intern(event["kind"]), event["rating"],
-            answers if answers != (None, None, None) else None,
+            answers if answers != (None, None, None) else None, intern(event["source"]),
         )  # fmt: skip
     return event["conversation_id"], SurveyFact(
         event["event_time"], event["event_id"], rank, event["solved"], event["order_id"]
@@ -90,7 +91,12 @@ class Span(NamedTuple):
 Points = dict[tuple[int, int], int]  # (day, counter index) -> the step that the counter takes on that day
 
 
-def order_says(orders: Iterable[OrderFact], feedback: Iterable[FeedbackFact], receipt_days: int) -> list[Span]:
+def order_says(
+    orders: Iterable[OrderFact],
+    feedback: Iterable[FeedbackFact],
+    receipt_days: int,
+    partial_sources: frozenset[str] = frozenset(),
+) -> list[Span]:
     """The spans of an order's story.
 
     The story is read day by day; at the end of each day that has events, `_State.facts` says what is true from that
@@ -115,7 +121,15 @@ def order_says(orders: Iterable[OrderFact], feedback: Iterable[FeedbackFact], re
         for what, start in said.items():
             going_on.setdefault(what, start)
     spans += [Span(*what, start, FOREVER) for what, start in going_on.items()]
+    if partial_sources:
+        days = [event.time_ms // MS_A_DAY for event in story if is_partial(event, partial_sources)]
+        spans += [Span("partial_ratings", 1, day, day, FOREVER) for day in days]
     return spans
+
+
+def is_partial(event: AnyFact, partial_sources: frozenset[str]) -> bool:
+    """Whether it is a rating of one of these sources, standing or not: its removal brings no missing rating back."""
+    return type(event) is FeedbackFact and event.kind == "SUBMITTED" and event.source in partial_sources
 
 
 _STARS: tuple[Fact, ...] = ("stars", "negative", "negative", "neutral", "positive", "positive")

@@ -57,7 +57,7 @@ def open_account(
     """The account as `read_account` gives it; the store is closed afterwards. Creates nothing."""
     store = open_to_read(settings.clickhouse)
     try:
-        yield read_account(store, settings.metrics.terms_of, seller, marketplace, since=since)
+        yield read_account(store, settings.terms_of, seller, marketplace, since=since)
     finally:
         store.close()
 

@@ -10,8 +10,8 @@ from typing import Any
 from schemas.errors import ConfigurationError
 from schemas.events import iso_time
 from streams.core.changes import arrivals, changes
-from streams.core.explain import Explained, explain
-from streams.core.metrics import FOREVER, METRIC_BY_NAME, Terms, iso, monday_of
+from streams.core.explain import Explained, Partly, explain, partly
+from streams.core.metrics import FOREVER, METRIC_BY_NAME, Metric, Terms, iso, monday_of
 from streams.core.parts import cells, parts, plain, reach, series, with_numbers
 from streams.core.rules import Rule
 from streams.core.stories import FACT_OF_TOPIC, AnyFact, FeedbackFact, SurveyFact
@@ -43,7 +43,7 @@ def wanted_since(names: Iterable[str], terms: Terms, day: int) -> int | None:
 def of_all(opened: Opened, names: Iterable[str], day: int) -> Answer:
     """These metrics, each with its numbers and its value of the day before."""
     known, before = cells(opened.account, day), cells(opened.account, day - 1)
-    metrics = []
+    some, metrics = partly(opened.account, day), []
     for name in names:
         metric, terms = METRIC_BY_NAME[name], opened.account.terms
         metrics.append(
@@ -53,6 +53,7 @@ def of_all(opened: Opened, names: Iterable[str], day: int) -> Answer:
                 "day_before": before.get(name),
                 "formula": metric.formula_under(terms),
                 "working": with_numbers(metric, terms, known),
+                "note": _why_null(metric, some),
             }
         )
     return {**_account(opened), "day": iso(day), "metrics": metrics}
@@ -122,6 +123,7 @@ def of_change(opened: Opened, name: str, since: int, day: int) -> Answer:
         "formula": after.formula,
         "working_before": before.working,
         "working": after.working,
+        "note": _why_null(after.metric, partly(opened.account, day)),
         "totals_before": before.totals,
         "totals": after.totals,
         "curve": _curve(opened, name, since, day),
@@ -156,13 +158,20 @@ def of_arrivals(opened: Opened, name: str, day: int, since_ms: int) -> Answer:
         "seen_since": _moment(since_ms),
         "without": arrived[0]["before"] if arrived else written(name, value),
         "value": written(name, value),
+        "note": _why_null(METRIC_BY_NAME[name], partly(opened.account, day)),
         **_stored(opened, name, day, value),
         "arrivals": arrived,
     }
 
 
+def _why_null(metric: Metric, some: Partly | None) -> str | None:
+    return f"null: {some.words}" if some is not None and metric.needs_all_ratings else None
+
+
 def _note(opened: Opened, found: Explained) -> str | None:
-    """Which Monday's evaluation the shown score is of, and why."""
+    """Why it is null where some ratings are missing; which Monday's evaluation the shown score is of, and why."""
+    if found.metric.needs_all_ratings:
+        return _why_null(found.metric, partly(opened.account, found.day))
     if not any(part.of == "shown" for part in parts(found.metric, opened.account.terms)):
         return None
     known, monday = cells(opened.account, found.day), iso(int(monday_of(found.day)))

@@ -42,6 +42,7 @@ def catalogue(rules: Sequence[Rule], others: Sequence[OtherRule], terms: Terms) 
                 "group": group_of(metric),
                 "formula": metric.formula_under(terms),
                 "about": metric.source,
+                "needs_all_ratings": metric.needs_all_ratings,
                 "better": better_of(metric.name),
                 "thresholds": [
                     {"rule": rule.name, "severity": level.severity, "op": rule.comparison, "value": level.threshold}

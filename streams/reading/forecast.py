@@ -10,6 +10,7 @@ from math import isnan
 from typing import Any, NamedTuple
 
 from streams.core.account import Account
+from streams.core.explain import Partly, partly
 from streams.core.metrics import METRIC_BY_NAME, METRICS, Metric, iso
 from streams.core.outlook import (
     Breach,
@@ -44,6 +45,7 @@ class Forecast(NamedTuple):
     cases: list[Removal]
     without: str | None
     before: Course
+    partly: Partly | None  # why shares, averages and coverage are null
 
     @property
     def to_rate_this_week(self) -> int:
@@ -74,7 +76,8 @@ def forecast(
         after = course(account, as_of)
     found, needed = breaches(rules, after), remedies(rules, after, by)
     to_rate = still_to_rate(account, as_of)
-    return Forecast(rules, after, days, by, found, needed, to_rate, cases, without, before)
+    some = partly(account, as_of)
+    return Forecast(rules, after, days, by, found, needed, to_rate, cases, without, before, some)
 
 
 def lines_of(told: Forecast, metric: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -83,6 +86,7 @@ def lines_of(told: Forecast, metric: str | None) -> Iterator[tuple[str, dict[str
     yield "account", {
         "seller_id": seller, "marketplace_id": marketplace, "as_of": iso(as_of), "without": told.without,
         "orders_to_rate": told.to_rate.total(), "orders_to_rate_this_week": told.to_rate_this_week,
+        "partial_sources": told.partly.sources if told.partly else [],
     }  # fmt: skip
     yield from (("breach", line) for line in breaches_of(told))
     yield from (("remedy", line) for line in remedies_of(told))

@@ -4,7 +4,7 @@ Place in the flow: behind it, reading. Ours are computed from the stored events 
 statement as every row; what came after the report's last day is not counted.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,9 +67,8 @@ def reconciled(
     terms_of: Callable[[str], Terms],
     *,
     tolerance: float = TOLERANCE,
-    partial: Sequence[str] = (),
 ) -> list[Line]:
-    """Every figure of the report beside ours; `partial` are sources that are declared to bring a part of the ratings.
+    """Every figure of the report beside ours.
 
     Raises Unknown if nothing is stored of the seller on any marketplace of the report.
     """
@@ -80,13 +79,12 @@ def reconciled(
         line
         for account, health in zip(accounts, report, strict=True)
         for measure in health.measures
-        for line in _lines(store, account, health, measure, terms_of(account[1]), tolerance, partial)
+        for line in _lines(store, account, health, measure, terms_of(account[1]), tolerance)
     ]
 
 
 def _lines(
-    store: "Store", account: AccountId, health: Health, measure: Measure, terms: Terms, tolerance: float,
-    partial: Sequence[str],
+    store: "Store", account: AccountId, health: Health, measure: Measure, terms: Terms, tolerance: float
 ) -> Iterator[Line]:  # fmt: skip
     columns, window = _FIGURES.get(measure.metric, {}), None
     row: dict[str, Any] = {}
@@ -106,7 +104,7 @@ def _lines(
             yield line._replace(ours=ours, agrees=True)
             continue
         found = found or facts(store, account, window)
-        why = list(explained(name, (ours or 0) - theirs, window, found, partial))
+        why = list(explained(name, (ours or 0) - theirs, window, found, terms.partial_sources))
         yield line._replace(ours=ours, agrees=False, why=why or ["nothing that is stored explains it"])
 
 
@@ -144,7 +142,7 @@ _NAMES = {"claims": "claim", "chargebacks": "chargeback", "negativeFeedback": "r
 _LATE = {"negativeFeedback": "negative"}
 
 
-def explained(name: str, surplus: float, window: Window, known: Facts, partial: Sequence[str] = ()) -> Iterator[str]:
+def explained(name: str, surplus: float, window: Window, known: Facts, partial: Collection[str] = ()) -> Iterator[str]:
     """Why our figure of this name is so much greater (less, below 0) than the report's, as far as it can be said.
 
     A rate can be off either way by whatever puts a count off.

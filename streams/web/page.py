@@ -47,7 +47,7 @@ def page_of(settings: Settings, clickhouse: ClickHouse, lag: Lag = lambda: None)
 
     Raises ConfigurationError for a token that cannot be read.
     """
-    terms_of = settings.metrics.terms_of
+    terms_of = settings.terms_of
     told = catalogue(settings.alerts.rules, settings.alerts.other_rules, terms_of(""))
     return Page(
         Reader(partial(open_store, clickhouse, create=False)),

@@ -8,7 +8,7 @@ from schemas.events import MS_A_DAY
 from sink.reconciling import Late, Window, counted, facts
 from sink.store import Store
 from streams.connectors.health_report import Days, Health, Measure
-from streams.core.metrics import Terms, iso
+from streams.core.metrics import Terms
 from streams.reading.account import Unknown
 from streams.reading.reconciliation import reconciled
 from tests import reference
@@ -118,4 +118,8 @@ def test_what_is_missing_is_counted(database: Store) -> None:
     assert found.brought == {"test": {DAY - 1: 1, DAY: 2, DAY + 1: 1}}
     theirs = facts(database, ("gaps", "M"), Window(DAY, DAY + 2, DAY + 3, "MARKETPLACE"))
     assert (theirs.near_edges, theirs.late) == (0, Late(claims=1, chargebacks=0, negative=0))
-    assert iso(DAY) == "2024-01-01"
+    measure = Measure("orderDefectRate", "SELLER", Days(DAY, DAY + 2), {"negativeFeedback": 5}, None, None)
+    report = [Health("M", None, DAY + 4, [measure])]
+    (line,) = reconciled(database, "gaps", report, lambda _: Terms(partial_sources=frozenset(["test"])))
+    assert (line.ours, line.agrees) == (1, False)
+    assert "'test' is declared to bring a part of the ratings only" in line.why

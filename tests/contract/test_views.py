@@ -108,7 +108,7 @@ def told(database: Store) -> Iterator[Store]:
     put(database, *OUTREACH, *CASES)
     database.move_as_of(AS_OF)
     database.adopt(SAID)
-    rebuild(database, SETTINGS.metrics.terms_of, SETTINGS.standard(judged=False), lambda *_: None)
+    rebuild(database, SETTINGS.terms_of, SETTINGS.standard(judged=False), lambda *_: None)
     yield database
     database.adopt(in_force(Settings()))
 
@@ -159,7 +159,7 @@ def test_negative_ratings_of_a_month_by_sku_and_cause(told: Store) -> None:
 
 def test_orders_of_a_sku_count_once_in_the_month_in_which_they_were_placed(told: Store) -> None:
     put(told, *rated("same month", 1, order(kind="PLACED", event_time=at(60.5), skus=["sku"]))[1:])
-    rebuild(told, SETTINGS.metrics.terms_of, SETTINGS.standard(judged=False), lambda *_: None)
+    rebuild(told, SETTINGS.terms_of, SETTINGS.standard(judged=False), lambda *_: None)
     found = asked(
         told,
         """SELECT orders, sum(negative), any(negative_per_order) FROM negative_monthly

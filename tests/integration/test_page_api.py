@@ -319,7 +319,7 @@ def page_over(standards: Standards, open_it: Callable[[], Store]) -> Page:
 
 
 def test_an_account_with_too_many_events_is_told_without_what_takes_long(settings: Settings, worst: Account) -> None:
-    standards = Standards(settings.metrics.terms_of, settings.alerts.rules, most_events=10)
+    standards = Standards(settings.terms_of, settings.alerts.rules, most_events=10)
     opened = partial(open_store, settings.clickhouse, create=False)
     with served(page_over(standards, opened)) as apart:
         assert apart.url is not None
@@ -338,7 +338,7 @@ def test_more_questions_than_can_be_answered_are_sent_away_for_a_while(settings:
         gate.wait()
         return open_store(settings.clickhouse, create=False)
 
-    standards = Standards(settings.metrics.terms_of, settings.alerts.rules)
+    standards = Standards(settings.terms_of, settings.alerts.rules)
 
     async def crowd(url: str) -> tuple[list[int], int, int]:
         async def status(path: str) -> int:

@@ -50,7 +50,7 @@ def test_defaults_are_those_of_the_specification(tmp_path: Path, monkeypatch: py
     settings = load_settings(environ={})
     assert settings == Settings()
     assert settings.kafka.bootstrap == "127.0.0.1:9092"
-    assert settings.metrics.terms_of("anywhere") == Terms()
+    assert settings.terms_of("anywhere") == Terms()
     assert settings.alerts.rules == DEFAULT_RULES
     assert (settings.receivers.log, settings.receivers.webhook) == (True, None)
 
@@ -94,7 +94,7 @@ def test_the_environment_says_numbers_lists_and_marketplaces(tmp_path: Path) -> 
     assert settings.receivers.log is False
     assert settings.receivers.webhook is not None
     assert settings.receivers.webhook.timeout_s == 10
-    assert settings.metrics.terms_of("DE") == Terms(odr_lag_days=3, cs_min_responses=20)
+    assert settings.terms_of("DE") == Terms(odr_lag_days=3, cs_min_responses=20)
     assert "cs_score" not in [rule.name for rule in settings.alerts.rules]
 
 

@@ -296,7 +296,7 @@ def test_a_fact_keeps_what_metrics_need() -> None:
     event = {"event_time": 5, "event_id": "e", "order_id": "o", "kind": "SUBMITTED", "rating": 4} | dict.fromkeys(
         ("arrived_on_time", "item_as_described", "customer_service")
     )
-    digest = b"\x01\0\0\0\0\0\0\0"
-    assert fact_of("feedback", event, digest) == ("o", FeedbackFact(5, "e", 1, "SUBMITTED", 4, None))
+    event["source"], digest = "report", b"\x01\0\0\0\0\0\0\0"
+    assert fact_of("feedback", event, digest) == ("o", FeedbackFact(5, "e", 1, "SUBMITTED", 4, None, "report"))
     answered = fact_of("feedback", event | {"customer_service": False}, digest)[1]
-    assert answered == FeedbackFact(5, "e", 1, "SUBMITTED", 4, (None, None, False))
+    assert answered == FeedbackFact(5, "e", 1, "SUBMITTED", 4, (None, None, False), "report")

@@ -138,6 +138,7 @@ PER_WINDOW = ("positive", "neutral", "negative", "positive_rate", "negative_rate
 COLUMNS = [
     *("seller_id", "marketplace_id", "day"),
     *(f"{name}_{w}" for w in ("30d", "90d", "365d", "lifetime") for name in PER_WINDOW),
+    "partial_ratings",
     *(f"{q}_{what}_90d" for q in QUESTIONS for what in ("answers", "rate")),
     *("problem_free_orders_90d", "buy_box_points_90d", "received_orders_90d", "buy_box_points_per_order_90d"),
     *("odr_orders_60d", "odr_negative_60d", "odr_claims_60d", "odr_chargebacks_60d", "odr_defects_60d"),
@@ -322,6 +323,38 @@ def test_feedback_per_hundred_orders_takes_what_stands_in_the_window() -> None:
 def buy_box(got: Row) -> tuple[int, int, int]:
     """Received, problem-free, points."""
     return got["received_orders_90d"], got["problem_free_orders_90d"], got["buy_box_points_90d"]
+
+
+REPORT = ReferenceSettings(partial_sources=frozenset({"report"}))
+OVER_ALL_RATINGS = [
+    c for c in COLUMNS if c.startswith(("positive_rate", "negative_rate", "average_stars", "feedback_per"))
+] + [f"{question}_rate_90d" for question in QUESTIONS]
+
+
+def test_from_the_first_rating_of_a_partial_source_on_what_needs_all_ratings_is_null() -> None:
+    """A 5-star rating on day 0 by the seller's own survey; on day 2 the report of 1-3 stars brings its first."""
+    events = [
+        order("PLACED", at(0)),
+        rated(5, at(0), customer_service=True),
+        order("PLACED", at(1), "p"),
+        rated(2, at(2), "p", source="report", customer_service=False),
+        feedback("REMOVED", at(4), "p", source="report"),
+        rated(3, at(5), "p", source="report"),
+    ]
+    before, since, removed, last = (row(events[:n], day, REPORT) for n, day in ((4, 1), (4, 2), (5, 4), (6, 100)))
+    assert None not in {before[c] for c in OVER_ALL_RATINGS if not c.startswith(("arrived", "item"))}
+    assert (before["positive_rate_90d"], before["customer_service_rate_90d"]) == (1.0, 1.0)
+    assert before["feedback_per_100_orders_90d"] == 50.0  # one rating, two orders
+    for got in (since, removed, last):
+        assert {got[c] for c in OVER_ALL_RATINGS} == {None}
+    assert [got["partial_ratings"] for got in (before, since, removed, last)] == [0, 1, 1, 2]
+    # What is counted stays: the rating, the points, the defect of two orders.
+    assert (since["positive_90d"], since["negative_90d"], since["customer_service_answers_90d"]) == (1, 1, 2)
+    assert (since["buy_box_points_90d"], since["odr_defects_60d"]) == (-500, 1)
+    assert (since["order_defect_rate_60d"], since["negative_feedback_rate_60d"]) == (0.5, 0.5)
+    assert (removed["negative_90d"], removed["order_defect_rate_60d"]) == (0, 0.0)
+    assert last["positive_lifetime"] == last["neutral_lifetime"] == 1
+    assert row(events[:4], 2)["negative_rate_90d"] == 0.5  # of a source that is declared nothing
 
 
 def test_plus_100_for_a_problem_free_order_and_minus_500_for_a_rating_of_1_or_2_stars() -> None:

@@ -78,11 +78,12 @@ export function account(main, page, at) {
     const words = beyond && t(beyond.fires ? "beyond.fires" : "beyond.quiet", { edge: beyond.edge, severity: t(`severity.${beyond.severity}`) });
     const level = beyond ? (beyond.fires ? beyond.severity : "hollow") : "";
     const edges = metric.thresholds.map((edge) => threshold(name, edge.value));
+    const partly = metric.needs_all_ratings && told.metrics.partial_ratings.value > 0 && t("partly");
     return row({ class: changed ? "changed" : null, "data-metric": name },
       h("th", { scope: "row" }, h("a", {
         href: link({ metric: name }), id: `metric-${name}`, title: metric.formula, "aria-current": name === shown() ? "true" : null,
       }, label, window && h("span.said", {}, `, ${window}`))),
-      h(`td.num.value${level && `.${level}`}`, { title: [words, fresh].filter(Boolean).join("\n") },
+      h(`td.num.value${level && `.${level}`}`, { title: [words, partly, fresh].filter(Boolean).join("\n") },
         beyond && mark(level, `${words}: `), valueOf(name, value), band && h(`span.band.${band.colour}`, {}, t(`band.${band.colour}`))),
       change(name, value, day), change(name, value, week),
       h("td.num.edges", { title: metric.thresholds.map((edge) => `${named("rule", edge.rule)} ${edgeOf(name, edge)}: ${t(`severity.${edge.severity}`)}`).join("\n") },
@@ -132,7 +133,7 @@ function groups() {
     return WINDOWS.map((window) => ({
       id: window,
       name: `${named("group", group)}, ${labelOf(`orders_${window}`).window}`,
-      names: mine.filter((metric) => labelOf(metric.name).suffix === window).map((metric) => metric.name),
+      names: mine.filter((metric) => (labelOf(metric.name).suffix ?? "lifetime") === window).map((metric) => metric.name),
     }));
   }).filter(({ names }) => names.length);
 }
