@@ -106,6 +106,7 @@ def test_what_is_missing_is_counted(database: Store) -> None:
         order("1", order_id="within", event_time=midnight + 30 * hour, fulfilment="SELLER", **known),
         order("1", order_id="theirs", event_time=midnight + 20 * hour, fulfilment="MARKETPLACE", **known),
         order("2", order_id="within", kind="CHARGEBACK", event_time=midnight + 96 * hour, **known),
+        order("4", order_id="within", kind="CLAIM_OPENED", event_time=midnight + 40 * hour, **known),
         order("2", order_id="before", kind="CLAIM_OPENED", event_time=midnight + 96 * hour, **known),
         feedback("3", order_id="early", event_time=midnight + 97 * hour, rating=1, source="report", **known),
         order("2", order_id="theirs", kind="CLAIM_OPENED", event_time=midnight + 96 * hour, **known),
@@ -115,7 +116,7 @@ def test_what_is_missing_is_counted(database: Store) -> None:
     assert found.first_order_day == DAY - 1
     assert found.kinds == {"PLACED", "CHARGEBACK", "CLAIM_OPENED", "SUBMITTED"}
     assert (found.unfulfilled, found.near_edges, found.late) == (1, 2, Late(claims=0, chargebacks=1, negative=1))
-    assert found.brought == {"test": {DAY - 1: 1, DAY: 2, DAY + 1: 1}}
+    assert found.brought == {"test": {DAY - 1: 1, DAY: 2, DAY + 1: 2}}
     theirs = facts(database, ("gaps", "M"), Window(DAY, DAY + 2, DAY + 3, "MARKETPLACE"))
     assert (theirs.near_edges, theirs.late) == (0, Late(claims=1, chargebacks=0, negative=0))
     measure = Measure("orderDefectRate", "SELLER", Days(DAY, DAY + 2), {"negativeFeedback": 5}, None, None)

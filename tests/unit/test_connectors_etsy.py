@@ -151,6 +151,15 @@ def test_polled_again_is_the_same_and_a_changed_review_a_rating_of_its_own(tmp_p
     assert later["event_id"] not in {event["event_id"] for event in events(first)}
 
 
+def test_what_receipts_said_outlives_the_process_once_it_is_kept(tmp_path: Path) -> None:
+    with Polls(tmp_path / "state.db") as polls:
+        read(tmp_path, answer(RECEIPT), polls=polls)
+        polls.keep()
+    with Polls(tmp_path / "state.db") as polls:
+        (rated,) = events(read(tmp_path, answer(REVIEW), polls=polls)[0])
+    assert rated["order_id"] == "1001"
+
+
 @pytest.mark.parametrize(
     "text, count",
     [
