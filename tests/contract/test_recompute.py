@@ -8,6 +8,8 @@ from schemas.events import MS_A_DAY
 from schemas.rows import CELLS_SHOWN, Cell, Standard, Wrong
 from sink.store import Store
 from streams.core.metrics import METRICS, Terms, iso
+from streams.rebuild import rebuild
+from streams.settings import Settings
 from tests.contract.conftest import Opening
 from tests.contract.tables import Row, Tables
 from tests.contract.test_store import feedback, order, put, put_rows, survey
@@ -168,3 +170,24 @@ def test_rows_that_outrank_a_version_or_are_of_days_to_come_are_dropped(store: S
     store.drop_rows({("A", "M"): 6, ("B", "M"): 6})
     left = [(row["seller_id"], row["day"]) for row in tables.seller_daily()]
     assert left == [("A", iso(DAY)), ("A", iso(DAY + 1)), *(("C", iso(day)) for day in range(DAY, DAY + 3))]
+
+
+def test_a_declaration_is_found_to_differ_and_brought_into_force(store: Store, tables: Tables) -> None:
+    """From the first day of the report's on the shares are null; what compares rows and the latest row say the same."""
+    put(
+        store,
+        feedback("1", order_id="a", rating=5, source="survey"),
+        feedback("2", order_id="b", event_time=NOON + MS_A_DAY, rating=2, source="report"),
+    )
+    store.move_as_of(DAY + 2)
+    declared = Settings.model_validate({"sources": {"report": {"partial": True}}})
+    store.recompute([("S", "M")], Settings().terms_of("M"), first=0, as_of=DAY + 2, epoch=0)
+    assert [row["negative_rate_90d"] for row in tables.seller_daily()] == [0, 0.5, 0.5]
+    wrong = store.differing([("S", "M")], declared.terms_of("M"), as_of=DAY + 2)["S", "M"]
+    assert Cell(DAY + 1, "average_stars_30d", "3.5", "null") in wrong.examples
+    rebuild(store, declared.terms_of, declared.standard(judged=False), lambda *_: None)
+    assert [row["negative_rate_90d"] for row in tables.seller_daily()] == [0, None, None]
+    assert [row["negative_90d"] for row in tables.seller_daily()] == [0, 1, 1]
+    assert store.differing([("S", "M")], declared.terms_of("M"), as_of=DAY + 2) == {}
+    assert store.behind(DAY + 2, declared.standard(judged=False)) == {}
+    assert store.behind(DAY + 2, Settings().standard(judged=False)).keys() == {("S", "M")}

@@ -87,7 +87,8 @@ def test_the_settings_that_readme_shows_are_good_settings(tmp_path: Path) -> Non
     file.write_text(SHOWN[0])
     settings = load_settings(file, {}, {})
     assert settings.terms_of("MKT-JP").cs_min_responses == 20
-    assert settings.terms_of("MKT-DE") == Settings().metrics.terms_of("MKT-DE")
+    assert settings.metrics.terms_of("MKT-DE") == Settings().metrics.terms_of("MKT-DE")
+    assert settings.terms_of("MKT-DE").partial_sources == {"feedback-report-jp"}
 
 
 def test_readme_names_every_view() -> None:

