@@ -16,8 +16,8 @@ from docs import commands, index, metrics, runbook, settings, tables
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "index", "metrics", "tables", "questions", "runbook", "commands", "settings", "connectors", "connectors-etsy",
-    "reconcile", "telemetry",
+    "index", "metrics", "tables", "questions", "runbook", "commands", "settings", "connectors", "polling",
+    "connectors-etsy", "reconcile", "telemetry",
 )  # fmt: skip
 FILLED = {
     f"{module.__name__.rpartition('.')[2]}.md": module.filled

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 from aiokafka.partitioner import murmur2
@@ -88,9 +88,16 @@ class Feeder:
                 fed.damaged.append(str(damaged))
             before += source.size
             fed.left_out += source.left_out
-        if self._producer.flush(self._patience_s) or self._failed:
+        if self._flush() or self._failed:
             raise Unavailable(f"Kafka did not take everything: {''.join(self._failed) or 'no answer'}")
         return fed
+
+    def _flush(self) -> int:
+        """How many records Kafka does not have when patience is over. In slices: a signal is not heard in one."""
+        deadline = monotonic() + self._patience_s
+        while (left := self._producer.flush(0.5)) and monotonic() < deadline and not self._failed:
+            pass
+        return left
 
     def _feed_source(self, source: Source, progress: Progress, fed: Fed) -> None:
         for record in source.read(progress):  # runs for every event: nothing here that once in a while would do

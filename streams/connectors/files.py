@@ -24,7 +24,7 @@ from streams.connectors.jsonl import read_jsonl
 from streams.connectors.olist import check_olist, is_olist, read_olist
 from streams.connectors.polls import Polls
 
-__all__ = ["FORMATS", "Record", "ReportOptions", "Source", "find_sources", "owed_source"]
+__all__ = ["FORMATS", "Record", "ReportOptions", "Source", "expand", "find_sources", "owed_source"]
 
 FORMATS = ("jsonl", "avro", "olist", "feedback-report", "etsy")
 _REPORTS = ("feedback-report", "etsy")  # formats that are polled
@@ -81,7 +81,7 @@ def find_sources(paths: Sequence[Path], options: ReportOptions) -> list[Source]:
     sources: list[Source] = []
     for path in paths:
         before = len(sources)
-        sources += (_source(found, options, zone) for found in _expand(path, set()))
+        sources += (_source(found, options, zone) for found in expand(path, set()))
         if len(sources) == before:
             raise ConfigurationError(f"{path}: a folder with nothing to read in it")
     return sources
@@ -94,7 +94,7 @@ def _zone(name: str) -> ZoneInfo:
         raise ConfigurationError(f"unknown timezone {name}: give a name like Europe/Berlin") from wrong
 
 
-def _expand(path: Path, seen: set[Path]) -> Iterator[Path]:
+def expand(path: Path, seen: set[Path]) -> Iterator[Path]:
     """A file or a data set's folder itself, or what a folder holds. Folders met again, through links, are skipped."""
     try:
         if not path.is_dir() or is_olist(path):
@@ -107,7 +107,7 @@ def _expand(path: Path, seen: set[Path]) -> Iterator[Path]:
     except OSError as wrong:
         raise ConfigurationError(f"{path}: {wrong.strerror}") from wrong
     for child in children:
-        yield from _expand(child, seen)
+        yield from expand(child, seen)
 
 
 def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:

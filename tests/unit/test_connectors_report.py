@@ -147,3 +147,18 @@ def test_a_real_report_gives_a_rating_a_row_and_the_same_ones_again() -> None:
     assert all(check("feedback", event, NOW_MS) is None for event in events(first))
     answers = [event["customer_service"] for event in events(first)]
     assert (answers.count(True), answers.count(False)) == (25, 5)
+
+
+@pytest.mark.skipif(not AMAZON.is_dir(), reason=f"no published forms at {AMAZON}")
+def test_every_published_form_and_way_to_write_a_date_is_read(tmp_path: Path) -> None:
+    headers = [line for line in (AMAZON / "headers.tsv.txt").read_text().splitlines() if "\tRating\t" in line]
+    formats = json.loads((AMAZON / "seller_feedback_date_formats.json").read_text())
+    assert (len(headers), len(formats)) == (3, 22)
+    for marketplace, written in formats.items():
+        text = datetime(2011, 7, 3, tzinfo=UTC).strftime(written["date_format"])
+        for header in headers:
+            said = {"Date": text, "Rating": "4", "Order ID": "o-1", "Arrived on Time": "Yes", "Comments": "well"}
+            row = "\t".join(said.get(name, "") for name in header.split("\t"))
+            (event,) = events(records(report(tmp_path, row, header=header), **told(marketplace)))
+            assert event["event_id"] == "feedback-report:o-1:2011-07-03:4"
+            assert event["arrived_on_time"] is (True if "Arrived on Time" in header else None)
