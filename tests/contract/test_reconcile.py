@@ -1,10 +1,12 @@
 """The marketplace's report beside ours, on the report's own dates: numbers as the brute-force reference counts them."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from schemas.events import MS_A_DAY
+from sink.connect import connect
 from sink.reconciling import Late, Window, counted, facts
 from sink.store import Store
 from streams.connectors.health_report import Days, Health, Measure
@@ -23,6 +25,14 @@ FIGURES = {
     "negativeFeedback": "odr_negative_60d",
     "rate": "order_defect_rate_60d",
 }
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Embedded alone, for its time: that a server runs the same statement alike is shown by `test_recompute`."""
+    store = connect(str(tmp_path_factory.mktemp("reconcile") / "db"))
+    yield store
+    store.close()
 
 
 def history(seller: str) -> list[Row]:

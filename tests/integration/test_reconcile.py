@@ -45,22 +45,18 @@ def report(folder: Path, name: str, **figures: Any) -> Path:
 def test_etsys_orders_and_ratings_are_in_the_daily_rows(folder: Path) -> None:
     columns = """orders_lifetime, positive_lifetime, negative_lifetime, average_stars_lifetime, odr_orders_60d,
         odr_negative_60d, received_orders_90d, problem_free_orders_90d"""
-    days = "'2025-06-13', '2025-06-30'"
-    rows = sql(folder / "db", f"SELECT {columns} FROM seller_daily WHERE seller_id = 'shop' AND day IN ({days})")
-    before, after = (list(json.loads(line).values()) for line in rows.splitlines())
+    rows = sql(
+        folder / "db",
+        f"""SELECT {columns}, (SELECT arraySort(groupArray(kind)) FROM order_events WHERE source = 'etsy') AS kinds,
+            (SELECT any(comment) FROM feedback_events WHERE comment LIKE '%mug%') AS comment
+        FROM seller_daily WHERE seller_id = 'shop' AND day IN ('2025-06-13', '2025-06-30') ORDER BY day""",
+    )
+    (*before, _, _), (*after, kinds, comment) = (json.loads(line).values() for line in rows.splitlines())
     # Of the two reviews of one order the later stands; two stars became four on the 21st.
     assert before == [4, 1, 2, pytest.approx(8 / 3), 4, 2, 0, 0]
     assert after == [4, 2, 1, pytest.approx(10 / 3), 4, 1, 3, 2]
-    kinds = sql(
-        folder / "db", "SELECT kind, count() AS n FROM order_events WHERE source = 'etsy' GROUP BY 1 ORDER BY 1"
-    )
-    assert [list(json.loads(line).values()) for line in kinds.splitlines()] == [
-        ["CANCELLED", 1],
-        ["PLACED", 4],
-        ["SHIPPED", 3],
-    ]
-    comments = sql(folder / "db", "SELECT comment FROM feedback_events WHERE comment LIKE '%mug%'")
-    assert json.loads(comments) == {"comment": "Lovely mug, write to [e-mail]"}
+    assert kinds == ["CANCELLED", *["PLACED"] * 4, *["SHIPPED"] * 3]
+    assert comment == "Lovely mug, write to [e-mail]"
 
 
 def test_a_report_that_agrees_ends_well_and_one_that_differs_says_why(folder: Path) -> None:
@@ -83,7 +79,6 @@ def test_a_report_that_agrees_ends_well_and_one_that_differs_says_why(folder: Pa
     assert negative["why"][0] == "1 order had a rating told of after 2025-06-25, the report's last day"
     assert lines["orderDefectRate", "rate"]["agrees"]
     assert lines["lateShipmentRate", "lateShipmentCount"]["agrees"] is None
-    assert run(folder, "reconcile", wrong, *words, "--tolerance", "0.5").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -91,7 +86,6 @@ def test_a_report_that_agrees_ends_well_and_one_that_differs_says_why(folder: Pa
     [
         (("events.jsonl", "--seller", "A"), "events.jsonl: no account-health report: not JSON"),
         (("right.json", "--seller", "A", "--marketplace", "X"), "nothing of marketplace 'X': it has 'MKT'"),
-        (("right.json", "--seller", "A", "--tolerance", "2"), "'--tolerance': 2.0 is not in the range"),
     ],
 )
 def test_wrong_usage_is_one_line(folder: Path, words: tuple[str, ...], said: str) -> None:
