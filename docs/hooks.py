@@ -24,7 +24,9 @@ ORDER = (
     "commands",
     "settings",
     "connectors",
+    "connectors-etsy",
     "polling",
+    "reconcile",
     "schemas",
     "telemetry",
 )

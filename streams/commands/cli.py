@@ -43,6 +43,7 @@ COMMANDS = {
     "cases": "Bad ratings: what to do about them, by when, and what was done.",
     "explain": "The orders and events behind a number, and why it changed.",
     "outlook": "An account's coming days, and what would end a breach.",
+    "reconcile": "The marketplace's own account-health report beside our numbers.",
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",

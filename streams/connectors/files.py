@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from schemas.errors import ConfigurationError, FileDamaged
 from schemas.events import Parsed, Refusal
 from streams.connectors.avro import MAGIC, check_avro, read_avro
+from streams.connectors.etsy import Shop, is_etsy, read_etsy
 from streams.connectors.feedback_polls import Account, Poll
 from streams.connectors.feedback_report import EMPTY, dated, is_feedback_report, read_feedback_report
 from streams.connectors.input import BOM, Progress, Record, peek
@@ -41,12 +42,12 @@ _OF_ORDERS = {
     "amazon-returns": (is_returns_report, read_returns_report),
     "amazon-fba-returns": (is_fba_returns_report, read_fba_returns_report),
 }
-_REPORTS = ("feedback-report", *_OF_ORDERS)  # formats that are polled
+_REPORTS = ("feedback-report", "etsy", *_OF_ORDERS)  # formats that are polled
 _REFUSED = "refused"  # among the reports of the polls
 FORMATS = ("jsonl", "avro", "olist", *_REPORTS, "amazon-order-change")
 _KNOWN = (
     "JSON Lines (one event a line), Avro container, Olist data set, Amazon's feedback, all-orders or returns report,"
-    " or its ORDER_CHANGE notifications"
+    " its ORDER_CHANGE notifications, or Etsy's receipts and reviews"
 )
 HEAD_BYTES = 1 << 16
 _NO_DATA = (b"", b"CANCELLED", b"CANCELED", b"DONE_NO_DATA")  # what is left where a report was cancelled
@@ -159,6 +160,8 @@ def _source(path: Path, options: ReportOptions, zone: ZoneInfo) -> Source:
             source = options.source or "amazon-order-change"
             read = partial(read_order_change, path, source)
             return Source(path, "amazon-order-change", size, lambda _, left_out: read(left_out))
+        case "etsy" if is_etsy(head):
+            return _polled(path, "etsy", size, options, partial(read_etsy, path, _shop(path, options)))
         case "olist":
             raise ConfigurationError(f"{path}: an Olist data set is a folder with its three tables in it")
         case None:
@@ -191,6 +194,8 @@ def _format(path: Path, head: bytes) -> str | None:
         return "amazon-order-change"
     if suffix in (".jsonl", ".ndjson"):
         return "jsonl"
+    if is_etsy(head):
+        return "etsy"
     start = head.removeprefix(BOM).lstrip()
     is_document = start[:1] == b"[" or start.split(b"\n", 1)[0].strip() == b"{"  # JSON, but no event a line
     if not is_document and (start[:1] == b"{" or suffix == ".json"):
@@ -209,6 +214,12 @@ def _whose(path: Path, options: ReportOptions, zone: ZoneInfo, form: str) -> Who
     if not options.seller:
         raise ConfigurationError(f"{path}: a report does not say whose it is: tell --seller")
     return Whose(options.seller, options.marketplace, zone, options.source or form)
+
+
+def _shop(path: Path, options: ReportOptions) -> Shop:
+    if not options.seller:
+        raise ConfigurationError(f"{path}: Etsy's answers do not name the shop as you do: tell --seller")
+    return Shop(options.seller, options.marketplace or "etsy", options.source or "etsy")
 
 
 # --- reports that are polled -----------------------------------------------------------------------------------
