@@ -22,7 +22,7 @@ from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.receivertables import Receivers
 from streams.ruletables import Alerts, unknown
-from streams.sections import Cases, ClickHouse, Digest, Kafka, Metrics, Outreach, Section, Web
+from streams.sections import Cases, ClickHouse, Digest, Gateway, Kafka, Metrics, Outreach, Section, Web
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
@@ -42,6 +42,7 @@ class Settings(Section):
     receivers: Receivers = Receivers()
     digest: Digest = Digest()
     web: Web = Web()
+    gateway: Gateway = Gateway()
 
     def standard(self, *, judged: bool) -> Standard:
         """What tells these settings and word lists from others, of rows, and if `judged`, of a replay's alerts."""

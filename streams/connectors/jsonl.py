@@ -1,6 +1,6 @@
 """JSON Lines: one event a line, as SPEC section 3 says. One bad line never stops the rest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,22 +17,27 @@ _record: Callable[[tuple[Parsed, bytes, int]], Record] = partial(tuple.__new__, 
 
 def read_jsonl(path: Path, progress: Progress) -> Iterator[Record]:
     """Every line's event or refusal; blank lines are none. Raises FileDamaged after the last whole line."""
-    number = 0
+    number = 1
     for lines, position in _lines(path):
-        for raw in lines:  # plain and long: this loop bounds how fast a file is fed
-            number += 1
-            if len(raw) > RECORD_MAX:
-                yield Record(Refusal(f"a line over {RECORD_MAX} bytes", None), raw[:RECORD_KEPT], number)
-                continue
-            item = from_line(raw)
-            if item is None:
-                if (record := _second_look(raw, number)) is not None:
-                    yield record
-                continue
-            if item[0] != "orders":
-                mask_event(*item)
-            yield _record((item, raw, number))
+        yield from read_lines(lines, number)
+        number += len(lines)
         progress(position)
+
+
+def read_lines(lines: Iterable[bytes], number: int = 1) -> Iterator[Record]:
+    """The same of lines, the first of which has this number."""
+    for n, raw in enumerate(lines, number):  # plain and long: this loop bounds how fast a file is fed
+        if len(raw) > RECORD_MAX:
+            yield Record(Refusal(f"a line over {RECORD_MAX} bytes", None), raw[:RECORD_KEPT], n)
+            continue
+        item = from_line(raw)
+        if item is None:
+            if (record := _second_look(raw, n)) is not None:
+                yield record
+            continue
+        if item[0] != "orders":
+            mask_event(*item)
+        yield _record((item, raw, n))
 
 
 def _second_look(raw: bytes, number: int) -> Record | None:
