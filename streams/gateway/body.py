@@ -83,18 +83,23 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _unpacked(data: bytes, begin: Callable[[], _Decompressor], limit: int) -> bytes:
-    """Raises NotTaken for more than the limit, and one of `_BROKEN`."""
+    """All members. Raises NotTaken for more than the limit, and one of `_BROKEN`."""
     parts, size = [], 0
     while data:
-        decompressor = begin()
-        parts.append(decompressor.decompress(data, limit - size + 1))  # one byte more tells that there is more
-        size += len(parts[-1])
-        if size > limit:
-            raise too_large(limit)
-        if not decompressor.eof:
-            raise EOFError
-        data = decompressor.unused_data
+        part, data = _member(data, begin(), limit - size)
+        parts.append(part)
+        size += len(part)
     return b"".join(parts)
+
+
+def _member(data: bytes, decompressor: _Decompressor, limit: int) -> tuple[bytes, bytes]:
+    """The first member, and what follows it."""
+    content = decompressor.decompress(data, limit + 1)  # one byte more tells that there is more
+    if len(content) > limit:
+        raise too_large(limit)
+    if not decompressor.eof:
+        raise EOFError
+    return content, decompressor.unused_data
 
 
 def too_large(limit: int) -> NotTaken:
@@ -172,7 +177,7 @@ def _block(data: bytes, codec: str, limit: int) -> bytes:
         return bytes(snappy.decompress_raw(data[:-4]))
     if codec not in _CODECS:
         raise NotTaken(415, f"an Avro codec that is none of null, snappy, {', '.join(_CODECS)}")
-    return _unpacked(data, _CODECS[codec], limit)
+    return _member(data, _CODECS[codec](), limit)[0]  # fastavro's deflate leaves bytes of a checksum behind
 
 
 FORMATS: dict[str, Callable[[bytes, int], Iterator[Record]]] = {
