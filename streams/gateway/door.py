@@ -46,10 +46,10 @@ class Door:
         self._registry_lost: list[str] = []
         self._threads = ThreadPoolExecutor(THREADS, "bodies")
         self.telemetry = Telemetry(sender.waiting, lambda: not self.unready())
-        described = orjson.dumps(document(codec.newest, gateway))
+        self._described = orjson.dumps(document(codec.newest, gateway))
         self.routes: list[web.AbstractRouteDef] = [
             web.post(EVENTS, self._events),
-            web.get("/openapi.json", lambda _: _described(described), allow_head=False),
+            web.get("/openapi.json", self._document, allow_head=False),
             *probes(self.telemetry.text, list, self.unready),
         ]
 
@@ -60,6 +60,9 @@ class Door:
     def close(self) -> None:
         """Read no more bodies."""
         self._threads.shutdown(cancel_futures=True)
+
+    async def _document(self, _: web.Request) -> web.Response:
+        return _answer(200, self._described)
 
     # --- one request ---------------------------------------------------------------------------------------
 
@@ -164,10 +167,6 @@ async def around(request: web.Request, handler: Callable[[web.Request], object])
         for name, value in HEADERS.items():
             answer.headers.setdefault(name, value)
     return answer
-
-
-async def _described(text: bytes) -> web.Response:
-    return _answer(200, text)
 
 
 def _answer(status: int, body: bytes) -> web.Response:

@@ -86,8 +86,8 @@ async def serve(settings: Settings, codec: Codec, *, read_s: float = READ_S, idl
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     watching = asyncio.create_task(connections.watch(runner.server))
     try:
-        await _listen(runner, gateway.host, gateway.port)
         await sender.start()
+        await _listen(runner, gateway.host, gateway.port)
         gc.freeze()
         host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
         log.info("events are taken at http://%s:%d/v1/events", host, runner.addresses[0][1])

@@ -48,8 +48,9 @@ class Judged:
 
     def answer(self) -> bytes:
         """The body of the answer, JSON."""
-        if self.total("accepted") == len(self.verdicts) and self.verdicts[-1]["index"] == len(self.verdicts) - 1:
-            return _all_accepted(len(self.verdicts))
+        count = len(self.verdicts)
+        if count and count == self.total("accepted") == self.verdicts[-1]["index"] + 1:
+            return _all_accepted(count)
         totals = {outcome: self.total(outcome) for outcome in ("accepted", "refused", "forbidden")}
         return dumps(totals | {"verdicts": self.verdicts})
 

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.gateway`: kill -9 of the gateway and of Kafka under load; whether what 202 told is in the tables.
+"""`python -m tests.chaos.gateway`: kill -9 of gateway and Kafka under load; is what 202 told in the tables?
 
 Clients send batches until each was answered with 202, as they should: what was told 503, or nothing, they send again.
 Exit 0 if every event is in the tables and none is there twice, 1 else.

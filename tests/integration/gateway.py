@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """`sellerpulse gateway` at a port that stays, for a `with` block. `key` may send everything, `only_s` of seller S."""
+    """`sellerpulse gateway` at a port that stays, for a `with` block; `key` may send everything, `only_s` of S."""
 
     def __init__(self, folder: Path, kafka: str, **limits: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,8 @@ class Gateway:
         (self.key, everything), (self.only_s, of_s) = new_key(), new_key()
         said = "".join(f"{name} = {value}\n" for name, value in ({"port": self.port} | limits).items())
         (folder / "gateway.toml").write_text(
-            f'[gateway]\n{said}[[gateway.keys]]\nname = "all"\nhash = "{everything}"\nsellers = "*"\nmarketplaces = "*"\n'
+            f"[gateway]\n{said}"
+            f'[[gateway.keys]]\nname = "all"\nhash = "{everything}"\nsellers = "*"\nmarketplaces = "*"\n'
             f'[[gateway.keys]]\nname = "of-s"\nhash = "{of_s}"\nsellers = ["S"]\nmarketplaces = ["M"]\n'
         )
         self.program = self._started()

@@ -56,9 +56,10 @@ def test_readme_shows_every_setting() -> None:
             settings.cases,
             settings.outreach,
             settings.web,
+            settings.gateway,
         )
         for key in type(section).model_fields
-        if key not in ("marketplaces", "registry", "http")
+        if key not in ("marketplaces", "registry", "http", "keys")
     ]
     keys += [
         key
