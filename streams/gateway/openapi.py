@@ -127,10 +127,8 @@ def _post(gateway: Gateway) -> Schema:
     events = f"{gateway.events_per_request} events and {gateway.body_mb} MiB, decompressed"
     return {
         "operationId": "sendEvents", "summary": "Send events", "security": [{"key": []}],
-        "description": f"At most {events}. Each event is judged by itself: a request is accepted if one of them is.",
-        "parameters": [{
-            "name": "Content-Encoding", "in": "header", "schema": {"type": "string", "enum": ["identity", *ENCODINGS]},
-        }],
+        "description": f"At most {events}. Each event is judged by itself: a request is accepted if one of them is. "
+        f"Content-Encoding may be {' or '.join(ENCODINGS)}.",
         "requestBody": {"required": True, "content": {
             _JSON: {"schema": {"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}},
             "application/x-ndjson": {"schema": text | {"description": "One event a line."}},

@@ -5,6 +5,8 @@ import gzip
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +15,11 @@ from typing import Any
 
 import orjson
 import pytest
-import schemathesis
 import zstandard
 from aiohttp import web
 from confluent_kafka import KafkaError, Message
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from schemas.events import TOPICS
 from streams.gateway.keys import new_key
 from streams.gateway.refusing import NotTaken
 from streams.gateway.sender import Sender
@@ -34,10 +32,11 @@ from tests.integration.broker import Broker, free_ports
 from tests.integration.gateway import AVRO, JSON, NDJSON, Gateway
 from tests.integration.program import Ground, Place, run, wait_until
 from tests.unit.test_gateway import container
-from tests.unit.wire import ANY, EVENTS
+from tests.unit.wire import EVENTS
 
 ORDER: dict[str, Any] = {"topic": "orders"} | EVENTS["orders"]
 CODEC = Codec()
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +283,8 @@ def test_slow_clients_are_cut_off(ground: Ground, place: Place) -> None:
         await broken[1].drain()
         broken[1].close()
         found = await asyncio.gather(*(asyncio.wait_for(_read(r), 60) for r, _ in (silent, half, whole, dripping)))
+        for _, writer in (silent, half, whole, dripping):
+            writer.close()
         os.kill(os.getpid(), signal.SIGTERM)
         await serving
         return found
@@ -353,24 +354,18 @@ def test_a_key_that_is_made_lets_in(ground: Ground, tmp_path: Path) -> None:
 
 # --- the document --------------------------------------------------------------------------------------------
 
-_EVENT = st.sampled_from(TOPICS).flatmap(lambda topic: ANY[topic].map(lambda event: {"topic": topic} | event))
-schemathesis.openapi.media_type(NDJSON, st.lists(_EVENT, min_size=1, max_size=5).map(lambda events: lines(*events)))
-schemathesis.openapi.media_type(AVRO, ANY["orders"].map(container))
 
-
-@pytest.fixture(scope="module")
-def described(gateway: Gateway) -> Any:
-    return schemathesis.openapi.from_url(f"http://127.0.0.1:{gateway.port}/openapi.json")
-
-
-DESCRIBED = schemathesis.pytest.from_fixture("described")
-
-
-@DESCRIBED.parametrize()
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_what_the_document_says_is_so(case: Any, gateway: Gateway) -> None:
-    answer = case.call(headers={"Authorization": f"Bearer {gateway.key}"})
-    case.validate_response(answer)
+def test_what_the_document_says_is_so(gateway: Gateway, tmp_path: Path) -> None:
+    """All checks of schemathesis, on data that the document allows and on data that it does not."""
+    (tmp_path / "config.toml").write_text(f'[headers]\nAuthorization = "Bearer {gateway.key}"\n')
+    words = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(tmp_path / "config.toml"), "run"]
+    words += [f"http://127.0.0.1:{gateway.port}/openapi.json", "--checks", "all", "--max-examples", "25"]
+    hooks = os.environ | {"SCHEMATHESIS_HOOKS": "tests.integration.described", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*words, "--seed", "1", "--no-color"], cwd=tmp_path, env=hooks, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "4 selected / 4 total" in done.stdout
 
 
 # --- what 202 tells ------------------------------------------------------------------------------------------
