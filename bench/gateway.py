@@ -43,7 +43,7 @@ def gateway(work: Workload, folder: Path, step: Step) -> Run:
             latencies = _send(port, key, _batches(ordered))
             seconds = time.monotonic() - started
     cuts = quantiles(latencies, n=100)
-    notes = {"requests": len(latencies), "clients": CLIENTS}
+    notes: dict[str, float] = {"requests": len(latencies), "clients": CLIENTS}
     yield rate(GATEWAY, work.events, seconds, peak_mb=memory.peak_mb, process_mb=memory.process_mb, notes=notes)
     yield Measured(P50, cuts[49], "s", events=work.events)
     yield Measured(P99, cuts[98], "s", events=work.events)

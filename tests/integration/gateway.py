@@ -2,7 +2,6 @@
 
 import http.client
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,7 +18,7 @@ class Answer(NamedTuple):
     """Status, headers and body."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
 
     def json(self) -> Any:

@@ -173,7 +173,7 @@ def test_each_event_has_its_verdict_by_its_line_and_a_reason_repeats_nothing() -
     about = {"reason": b"rating is not 1 to 5", "source_topic": b"feedback", "source_file": b"gateway/test/0"}
     assert letters["feedback.dlq"][1] == about | {"source_line": b"7", "refused_at": str(NOW_MS).encode()}
     assert set(letters) == {"feedback.dlq", "orders.dlq", "unknown.dlq"}
-    assert not [headers for _, headers in letters.values() if b"example" in b"".join(filter(None, headers.values()))]
+    assert b"example" not in repr([headers for _, headers in letters.values()]).encode()
 
 
 def test_comments_are_masked_before_anything_is_sent() -> None:
