@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from schemas.codec import Codec
+from schemas.codec import SCHEMAS, Codec
 from schemas.errors import Unavailable
 from schemas.events import TOPICS, from_json
 from streams.gateway.body import FORMATS, decompressed, records_of
@@ -44,7 +43,7 @@ def judged(content: bytes, media_type: str = JSON, whose: Holder | None = None) 
 
 
 def container(*events: dict[str, Any], topic: str = "orders", codec: str = "null") -> bytes:
-    schema = json.loads((Path("schemas") / f"{topic}.avsc").read_text())
+    schema = json.loads((SCHEMAS / f"{topic}.avsc").read_text())
     file = io.BytesIO()
     fastavro.writer(file, schema, events, codec=codec)
     return file.getvalue()
@@ -310,7 +309,7 @@ EVENT = Draft202012Validator({"$ref": "#/components/schemas/Event", "components"
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_the_document_has_the_fields_of_the_avro_schema(topic: str) -> None:
-    avro = json.loads((Path("schemas") / f"{topic}.avsc").read_text())
+    avro = json.loads((SCHEMAS / f"{topic}.avsc").read_text())
     schema = DESCRIBED[topic.capitalize()]
     assert list(schema["properties"]) == ["topic", *(field["name"] for field in avro["fields"])]
     assert schema["required"] == ["topic", *(field["name"] for field in avro["fields"] if "default" not in field)]
