@@ -27,9 +27,9 @@ WIDTH = 160  # of what goes into a file
 EPILOG = """\
 whole, catching-up, ceilings, faust, quix and growth read the same kind of events: of 3,000 accounts in a year, Avro,
 keyed by account, in 4 partitions of each topic of a real broker, which is started and loaded here, once for each number
-of events. replay, shuffled, widths and ingest read JSON Lines of 300 sellers. The others start from a database with
-events stored. Every subject is a consumer group or a process of its own. DIR also keeps the events and the environment
-that the peers are installed in, for the next time. By default a bench takes some twenty minutes.
+of events. replay, shuffled, widths, ingest and gateway read JSON Lines of 300 sellers. The others start from a database
+with events stored. Every subject is a consumer group or a process of its own. DIR also keeps the events and the
+environment that the peers are installed in, for the next time. By default a bench takes some twenty minutes.
 
 examples:
   python -m bench                                   everything that runs by default, three times

@@ -13,6 +13,7 @@ from bench import (
     cost,
     daysend,
     freshness,
+    gateway,
     growth,
     ingest,
     questions,
@@ -62,4 +63,5 @@ SUBJECTS = (
     Subject("memory", "ten minutes over ten times the events (long)", soak.memory, by_default=False),
     Subject("growth", "over events, accounts, windows and workers (long)", growth.growth, by_default=False),
     Subject("ingest", "a file to Kafka", ingest.ingest, by_default=False),
+    Subject("gateway", "NDJSON batches of 1,000 over HTTP to Kafka", gateway.gateway, by_default=False),
 )

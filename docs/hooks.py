@@ -26,6 +26,7 @@ ORDER = (
     "connectors",
     "connectors-etsy",
     "polling",
+    "gateway",
     "reconcile",
     "schemas",
     "telemetry",

@@ -387,3 +387,47 @@ class Digest(Section):
     """On which day."""
     hour: Annotated[int, Field(ge=0, le=23)] = 6
     """At which hour, UTC; not sent any more when it is two days late."""
+
+
+Scope = tuple[Text, ...] | Literal["*"]
+
+
+class GatewayKey(Section):
+    """One API key of the gateway: `sellerpulse gateway key` makes it and prints this table, without the key itself."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+    """Whose it is, for the metrics, the log and dead letters."""
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
+    """SHA-256 of the key: the key itself is nowhere."""
+    sellers: Scope
+    """The sellers of whom it may send events; "*": all."""
+    marketplaces: Scope
+    """The marketplaces; "*": all. An event's seller and marketplace must both be among them."""
+
+
+class Gateway(Section):
+    """Where the HTTP gateway takes events, from whom, and how much. It speaks no TLS: a proxy before it does."""
+
+    host: Text = "127.0.0.1"
+    """The address to listen on; any other only behind a proxy that speaks TLS, or keys can be read on the way."""
+    port: Port = 8090
+    """0: a free one."""
+    body_mb: Annotated[int, Field(ge=1, le=64)] = 8
+    """MiB of a request's body, decompressed."""
+    events_per_request: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """How many events a request may have."""
+    events_per_s: Count = 50_000
+    """How many events a key may send in a second; what a request has too much is waited off by the next ones."""
+    requests_at_once: Count = 16
+    """How many requests of a key are worked on at once."""
+    kafka_s: Seconds = 10.0
+    """Seconds that Kafka has to acknowledge a request's events before the answer is 503."""
+    keys: tuple[GatewayKey, ...] = ()
+
+    @model_validator(mode="after")
+    def _tells_keys_apart(self) -> Self:
+        if len({key.name for key in self.keys}) < len(self.keys) or len({key.hash for key in self.keys}) < len(
+            self.keys
+        ):
+            raise ValueError("two keys have the same name or hash")
+        return self

@@ -23,7 +23,20 @@ from streams.core.metrics import METRICS, Terms, snapshot_sql
 from streams.failpoints import VARIABLE as FAILPOINTS
 from streams.receivertables import Receivers
 from streams.ruletables import Alerts, unknown
-from streams.sections import Cases, ClickHouse, Connectors, Digest, Kafka, Metrics, Outreach, Section, Source, Text, Web
+from streams.sections import (
+    Cases,
+    ClickHouse,
+    Connectors,
+    Digest,
+    Gateway,
+    Kafka,
+    Metrics,
+    Outreach,
+    Section,
+    Source,
+    Text,
+    Web,
+)
 
 PREFIX = "SELLERPULSE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # names the file, where no flag does
@@ -45,6 +58,7 @@ class Settings(Section):
     receivers: Receivers = Receivers()
     digest: Digest = Digest()
     web: Web = Web()
+    gateway: Gateway = Gateway()
     _terms: dict[str, Terms] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")

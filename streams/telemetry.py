@@ -47,12 +47,12 @@ class Telemetry(Collector):
     def _counted(self) -> Iterator[Metric]:
         """What only grows while the worker runs."""
         tally = self._tally
-        yield _counter("events", "Durable records by what became of them", tally.records, "topic", "outcome")
-        yield _counter("refused", "Durable refused records by kind of reason", tally.refused, "topic", "reason")
-        yield _counter("rows", "Rows of seller_daily written, by what computed them", _keyed(tally.rows), "by")
-        yield _counter("accounts_touched", "Accounts that flushes touched", _keyed(tally.accounts), "outcome")
-        yield _counter("alert_changes", "Changes of alerts by new state", tally.alerts, "state", "severity")
-        yield _counter("notifications", "Changes told, by receiver and outcome", tally.told, "receiver", "outcome")
+        yield counter("events", "Durable records by what became of them", tally.records, "topic", "outcome")
+        yield counter("refused", "Durable refused records by kind of reason", tally.refused, "topic", "reason")
+        yield counter("rows", "Rows of seller_daily written, by what computed them", _keyed(tally.rows), "by")
+        yield counter("accounts_touched", "Accounts that flushes touched", _keyed(tally.accounts), "outcome")
+        yield counter("alert_changes", "Changes of alerts by new state", tally.alerts, "state", "severity")
+        yield counter("notifications", "Changes told, by receiver and outcome", tally.told, "receiver", "outcome")
         flushes = HistogramMetricFamily("sellerpulse_flush_seconds", "Flushes by how long they took")
         ends = [*map(str, FLUSH_S), "+Inf"]
         flushes.add_metric([], list(zip(ends, accumulate(tally.flushes), strict=True)), tally.flush_s)
@@ -63,42 +63,45 @@ class Telemetry(Collector):
         pipeline, consumer, health = self._pipeline(), self._consumer(), self._health
         lag = consumer.lag() if consumer is not None else {}
         named = {(tp.topic, str(tp.partition)): count for tp, count in lag.items()}
-        yield _gauge("lag_records", "Records of this worker's partitions not durable yet", named, "topic", "partition")
+        yield gauge("lag_records", "Records of this worker's partitions not durable yet", named, "topic", "partition")
         lost = health.lost()
         is_lost = {(what,): what in lost for what in ("kafka", "clickhouse", "registry")}
-        yield _gauge("lost", "1 while the worker waits for it", is_lost, "what")
-        yield _one("healthy", "1 unless the worker is stuck, as /healthz", not health.stuck())
-        yield _one("ready", "1 while the worker does its work, as /readyz", not health.unready())
+        yield gauge("lost", "1 while the worker waits for it", is_lost, "what")
+        yield one("healthy", "1 unless the worker is stuck, as /healthz", not health.stuck())
+        yield one("ready", "1 while the worker does its work, as /readyz", not health.unready())
         oldest_s = (pipeline.oldest_s() if pipeline is not None else None) or 0
-        yield _one("oldest_unflushed_seconds", "Age of the oldest record that was taken and is not durable", oldest_s)
+        yield one("oldest_unflushed_seconds", "Age of the oldest record that was taken and is not durable", oldest_s)
         if pipeline is not None:
             rows = pipeline.rows
-            yield _one("partitions", "Partitions of events that this worker has", len(pipeline.tenure.owned))
-            yield _one("hot_accounts", "Accounts in memory", len(rows.hot))
-            yield _one("hot_bytes", "What they take of memory", rows.hot.bytes)
-            yield _one("hot_bytes_limit", "What they may take of memory", rows.hot.budget)
+            yield one("partitions", "Partitions of events that this worker has", len(pipeline.tenure.owned))
+            yield one("hot_accounts", "Accounts in memory", len(rows.hot))
+            yield one("hot_bytes", "What they take of memory", rows.hot.bytes)
+            yield one("hot_bytes_limit", "What they may take of memory", rows.hot.budget)
             behind = len(rows.changed) + len(rows.lagging)
-            yield _one("accounts_behind", "Accounts whose rows are behind their events", behind)
-            yield _one("differing_rows", "Rows that checks of this tenure found wrong", pipeline.differing)
+            yield one("accounts_behind", "Accounts whose rows are behind their events", behind)
+            yield one("differing_rows", "Rows that checks of this tenure found wrong", pipeline.differing)
 
 
 def _keyed(counts: Mapping[str, int]) -> Mapping[tuple[str], int]:
     return {(name,): count for name, count in counts.items()}
 
 
-def _counter(name: str, about: str, counts: Mapping[L, float], *labels: str) -> Metric:
+def counter(name: str, about: str, counts: Mapping[L, float], *labels: str) -> Metric:
+    """What only grows, by its labels."""
     family = CounterMetricFamily(f"sellerpulse_{name}", about, labels=labels)
     for values, count in counts.items():
         family.add_metric(values, count)
     return family
 
 
-def _gauge(name: str, about: str, values: Mapping[L, float], *labels: str) -> Metric:
+def gauge(name: str, about: str, values: Mapping[L, float], *labels: str) -> Metric:
+    """What is so at present, by its labels."""
     family = GaugeMetricFamily(f"sellerpulse_{name}", about, labels=labels)
     for of, value in values.items():
         family.add_metric(of, value)
     return family
 
 
-def _one(name: str, about: str, value: float) -> Metric:
+def one(name: str, about: str, value: float) -> Metric:
+    """The same without labels."""
     return GaugeMetricFamily(f"sellerpulse_{name}", about, value=value)

@@ -31,6 +31,7 @@ COMMANDS = {
     "demo": "Everything on this machine, with nothing to install: start here.",
     "replay": "The whole pipeline over event files, until drained.",
     "ingest": "Event files and marketplace reports to Kafka.",
+    "gateway": "Events in over HTTP, from whoever has a key.",
     "worker": "A worker on your Kafka and ClickHouse.",
     "sql": "Query the metrics, events and alerts.",
     "simulate": "Write a simulated marketplace's events to a file.",

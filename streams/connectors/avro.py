@@ -5,7 +5,7 @@ here: a time that no datetime can hold is then one event refused and not the end
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -49,7 +49,6 @@ class _Bounded:
 class _Block(NamedTuple):
     records: int
     data: BytesIO
-    position: int  # bytes of the file consumed
 
 
 class _Writer(NamedTuple):
@@ -78,11 +77,17 @@ def read_avro(path: Path, progress: Progress) -> Iterator[Record]:
 
     Raises FileDamaged after the last whole block, or at the end if there was such a rest.
     """
+    with decompressed(path) as (content, beneath):
+        yield from read_container(content, str(path), lambda: progress(beneath.tell()))
+
+
+def read_container(content: BinaryIO, name: str, block_done: Callable[[], object] = lambda: None) -> Iterator[Record]:
+    """The same of an open container, which errors call `name`; `block_done` is told after each block."""
     number = 0
     damaged = 0
-    for writer, block in _blocks(path):
+    for writer, block in _blocks(content, name):
         end = number + max(0, block.records)
-        content = block.data.getvalue()
+        data = block.data.getvalue()
         at = 0
         while number < end:
             item = _item(writer, block.data)
@@ -92,32 +97,31 @@ def read_avro(path: Path, progress: Progress) -> Iterator[Record]:
             number += 1
             if after - at > RECORD_MAX:
                 item = Refusal(f"a record over {RECORD_MAX} bytes", None)
-            yield Record(item, content[at : after if after - at <= RECORD_MAX else at + RECORD_KEPT], number)
+            yield Record(item, data[at : after if after - at <= RECORD_MAX else at + RECORD_KEPT], number)
             at = after
-        if number < end or at < len(content):
+        if number < end or at < len(data):
             damaged += 1
             rest = Refusal(f"not decodable: the rest of an Avro block, {end - number} records", None)
-            yield Record(rest, content[at : at + RECORD_KEPT], number + 1)
+            yield Record(rest, data[at : at + RECORD_KEPT], number + 1)
             number = end
-        progress(block.position)
+        block_done()
     if damaged:
-        raise FileDamaged(f"{path}: {damaged} Avro blocks are damaged inside")
+        raise FileDamaged(f"{name}: {damaged} Avro blocks are damaged inside")
 
 
-def _blocks(path: Path) -> Iterator[tuple[_Writer, _Block]]:
-    with decompressed(path) as (content, beneath):
-        try:
-            blocks = block_reader(cast("BinaryIO", _Bounded(content)))
-            writer = _writer(blocks)
-            end = content.tell()
-            for block in cast("Iterator[Any]", blocks):  # the type of a block leaves out its bytes
-                end = block.offset + block.size
-                yield writer, _Block(block.num_records, block.bytes_, beneath.tell())
-            if content.tell() == end:
-                return
-        except Exception as wrong:  # strangers' bytes make the reader raise anything
-            raise FileDamaged(f"{path}: {_CUT}") from wrong
-        raise FileDamaged(f"{path}: {_CUT}")
+def _blocks(content: BinaryIO, name: str) -> Iterator[tuple[_Writer, _Block]]:
+    try:
+        blocks = block_reader(cast("BinaryIO", _Bounded(content)))
+        writer = _writer(blocks)
+        end = content.tell()
+        for block in cast("Iterator[Any]", blocks):  # the type of a block leaves out its bytes
+            end = block.offset + block.size
+            yield writer, _Block(block.num_records, block.bytes_)
+        if content.tell() == end:
+            return
+    except Exception as wrong:  # strangers' bytes make the reader raise anything
+        raise FileDamaged(f"{name}: {_CUT}") from wrong
+    raise FileDamaged(f"{name}: {_CUT}")
 
 
 def _item(writer: _Writer, data: BytesIO) -> Parsed | Refusal | None:

@@ -1,6 +1,6 @@
 """JSON Lines: one event a line, as SPEC section 3 says. One bad line never stops the rest."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def read_jsonl(path: Path, progress: Progress) -> Iterator[Record]:
         progress(position)
 
 
-def read_lines(lines: Sequence[bytes], first: int) -> Iterator[Record]:
+def read_lines(lines: Iterable[bytes], first: int = 1) -> Iterator[Record]:
     """The event or refusal of each of these lines, the first of which has this number in its file."""
     for number, raw in enumerate(lines, first):  # plain: this loop bounds how fast a file is fed
         if len(raw) > RECORD_MAX:

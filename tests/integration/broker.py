@@ -36,7 +36,7 @@ class Broker:
         briefly = {} if lives_long else {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
         self._environ = os.environ | briefly
         self._log = folder / "broker.log"
-        port, controller_port, *others = _free_ports(2 + len(listeners))
+        port, controller_port, *others = free_ports(2 + len(listeners))
         self.bootstrap = f"127.0.0.1:{port}"
         self.listeners = {name: f"127.0.0.1:{other}" for name, other in zip(listeners, others, strict=True)}
         ports = ["--port", str(port), "--controller-port", str(controller_port)]
@@ -113,7 +113,7 @@ class Broker:
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     """Ports free a moment ago, all different: each stays bound until the last was found."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [one.getsockname()[1] for one in sockets]

@@ -9,6 +9,7 @@ from streams.commands.cli import COMMANDS
 from streams.connectors.files import FORMATS
 from streams.core.metrics import METRICS, Metric
 from streams.core.rules import DEFAULT_RULES
+from streams.gateway.telemetry import Telemetry as GatewayTelemetry
 from streams.health import Health
 from streams.receivertables import Alertmanager, Email, Slack, Webhook
 from streams.ruletables import RuleTable
@@ -57,9 +58,10 @@ def test_readme_shows_every_setting() -> None:
             settings.cases,
             settings.outreach,
             settings.web,
+            settings.gateway,
         )
         for key in type(section).model_fields
-        if key not in ("marketplaces", "registry", "http")
+        if key not in ("marketplaces", "registry", "http", "keys")
     ]
     keys += [
         key
@@ -110,9 +112,10 @@ def test_links_of_the_documents_lead_somewhere() -> None:
             assert (document.parent / link).exists(), (document.name, link)
 
 
-def test_the_metrics_of_a_worker_are_told() -> None:
+def test_the_metrics_of_a_worker_and_a_gateway_are_told() -> None:
     document = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
     told = Telemetry(Tally(), Health(Tally(), lambda: None, lambda: None), lambda: PIPELINE, lambda: None).text()
+    told += GatewayTelemetry(lambda: 0, lambda: True).text()
     families = re.findall(r"^# HELP (sellerpulse_\w+)", told.decode(), re.MULTILINE)
     assert len(families) > 10
     assert not [name for name in families if f"`{name}`" not in document]

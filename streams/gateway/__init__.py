@@ -1,0 +1,1 @@
+"""Events in over HTTP, for whoever has a key."""
