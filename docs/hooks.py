@@ -15,7 +15,18 @@ from mkdocs.structure.pages import Page
 from docs import commands, index, metrics, runbook, settings, tables
 
 ROOT = Path(__file__).parents[1]
-ORDER = ("index", "metrics", "tables", "questions", "runbook", "commands", "settings", "connectors", "telemetry")
+ORDER = (
+    "index",
+    "metrics",
+    "tables",
+    "questions",
+    "runbook",
+    "commands",
+    "settings",
+    "connectors",
+    "telemetry",
+    "privacy",
+)
 FILLED = {
     f"{module.__name__.rpartition('.')[2]}.md": module.filled
     for module in (commands, index, metrics, runbook, settings, tables)

@@ -137,18 +137,8 @@ def test_what_comes_again_is_what_is_there(folder: Path) -> None:
     assert named(db, "SECRET") == []
 
 
-def test_an_order_can_be_forgotten_before_it_comes(folder: Path) -> None:
-    fourth = "777-SECRET-0000004"
-    unknown = run(folder, "forget", "--order", fourth, "--db", "db")
+def test_of_what_nothing_is_stored_it_asks_whose_it_is(folder: Path) -> None:
+    unknown = run(folder, "forget", "--order", "777-SECRET-0000004", "--db", "db")
     assert (unknown.returncode, unknown.stderr) == (
         1, "sellerpulse: nothing is stored of this order: give --seller and --marketplace, should it come\n",
     )  # fmt: skip
-    succeed(folder, "forget", "--order", fourth, "--seller", SELLER, "--marketplace", MARKETPLACE, "--db", "db")
-    placed = {"topic": "orders", "event_id": f"{fourth}:1", "event_time": "2025-06-30T08:00Z", "kind": "PLACED"}
-    account = {"seller_id": SELLER, "marketplace_id": MARKETPLACE, "source": "by-hand", "order_id": fourth}
-    (folder / "more.jsonl").write_text(json.dumps(placed | account) + "\n")
-    assert "1 events accepted" in succeed(folder, "replay", "more.jsonl", "--db", "db")
-    assert named(folder / "db", "SECRET") == []
-    assert json.loads(
-        sql(folder / "db", "SELECT count() AS n FROM order_events WHERE event_id LIKE 'forgotten-x-%'")
-    ) == {"n": 1}
