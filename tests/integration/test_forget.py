@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,13 @@ KILLED_AT = ("noted=kill", "added=kill", "dropped=kill@2", "renamed=kill", "repl
 
 def story() -> list[dict[str, object]]:
     """Events of two orders; of one instant those whose order decides, and of a conversation that names one of them."""
-    account = {"seller_id": SELLER, "marketplace_id": MARKETPLACE, "source": "by-hand"}
+    account: dict[str, object] = {"seller_id": SELLER, "marketplace_id": MARKETPLACE, "source": "by-hand"}
 
     def event(topic: str, number: str, at: str, order: str | None = ORDER, **more: object) -> dict[str, object]:
         told = {"topic": topic, "event_id": f"{order or TALK}:{number}", "event_time": f"2025-06-{at}:00Z"}
         return account | told | {"order_id": order} | more
 
-    talk = {"conversation_id": TALK, "buyer_initiated": True}
+    talk: dict[str, Any] = {"conversation_id": TALK, "buyer_initiated": True}
     return [
         *(event("orders", f"{n}{order[-1]}", f"{day}T10:00", order, kind=kind, skus=["SKU-1"])
           for order in (ORDER, THREE_STARS)
@@ -78,8 +79,7 @@ def files_with(folder: Path, word: bytes) -> list[Path]:
 
 def forget(folder: Path, *words: str, at: str = "") -> int:
     """Its exit code; `at` a failpoint it is killed."""
-    armed = {"FAILPOINTS": f"forget_{at}"} if at else {}
-    return run(folder, "forget", "--db", "db", *words, **armed).returncode
+    return run(folder, "forget", "--db", "db", *words, FAILPOINTS=f"forget_{at}" if at else "").returncode
 
 
 @pytest.fixture(scope="module")

@@ -44,8 +44,9 @@ def written(n: int) -> str:
 
 def events(way: str) -> list[dict[str, Any]]:
     """Bad ratings and answers of which somebody writes what is private, in fields that are made for it and others."""
-    account = {"seller_id": SELLER, "marketplace_id": MARKETPLACE, "source": way, "event_time": NOW - 3_600_000}
-    found = []
+    account: dict[str, Any] = {"seller_id": SELLER, "marketplace_id": MARKETPLACE, "source": way}
+    account["event_time"] = NOW - 3_600_000
+    found: list[dict[str, Any]] = []
     for n in range(2 * len(PRIVATE)):
         of = account | {"event_id": f"{way}-{n}", "order_id": f"{way}-order-{n}"}
         rating = {"kind": "SUBMITTED", "rating": 1, "comment": written(n)}
@@ -65,7 +66,7 @@ def events(way: str) -> list[dict[str, Any]]:
 def broken(event: dict[str, Any]) -> list[str]:
     """Lines that are refused, each with something private where nobody looks for it."""
     private, name = "broken.planted@example.net", NAMES[0]
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"kind": f"SUBMITTED by {name}"}, {"kind": private}, {"topic": private}, {"topic": name}, {"rating": private},
         {"event_time": f"yesterday, says {name}"}, {"event_id": private * 20}, {"comment": {"from": private}},
     ]  # fmt: skip
@@ -75,7 +76,8 @@ def broken(event: dict[str, Any]) -> list[str]:
 def json_lines(folder: Path) -> list[str | Path]:
     """With unknown fields, which are dropped, and lines that are refused."""
     extra = {"buyer_name": NAMES[1], "buyer": {"email": PRIVATE[0], "phone": PRIVATE[4]}}
-    lines = [json.dumps(event | extra, ensure_ascii=False) for event in events("lines")]
+    usual, unusual = events("usual"), [event | extra for event in events("lines")]  # read by different ways
+    lines = [json.dumps(event, ensure_ascii=False) for event in [*usual, *unusual]]
     (folder / "lines.jsonl").write_text("\n".join([*lines, *broken(events("lines")[1])]) + "\n")
     return [folder / "lines.jsonl"]
 
