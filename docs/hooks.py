@@ -29,6 +29,7 @@ ORDER = (
     "gateway",
     "reconcile",
     "schemas",
+    "privacy",
     "telemetry",
 )
 FILLED = {

@@ -33,6 +33,7 @@ from schemas.events import (
 )
 from schemas.rows import AccountId
 
+CURRENCY_LENGTH = 3  # a code's; what is longer may be anything, and is looked at as a comment is
 BATCH_MIN = 64  # records; the walk takes as long for one as for a hundred
 ACCOUNTS_MAX = 200_000  # to remember; past it all are forgotten, and met again
 
@@ -44,7 +45,7 @@ class Checked(NamedTuple):
     """An event that passed every check; its account is the same object in all of an account's events.
 
     `event` is its content where it had to be read one by one, None where the batch's look was enough: then it has no
-    comment.
+    comment, nor other text that might have to be masked.
     """
 
     account: AccountId
@@ -152,7 +153,8 @@ def _check_feedback(found: _Found) -> Mask:
     is_submitted: Mask = found["kind"] == _SUBMITTED
     is_rated = (rating >= 1) & (rating <= 5) | _is_null(rating) & ~is_submitted
     is_finite = (amount > 0) | _is_null(amount)
-    return _is_id(found["order_id"]) & is_rated & is_finite & _is_null(found["comment"])
+    is_written = (found["currency"] > CURRENCY_LENGTH) | ~_is_null(found["root_cause"]) | ~_is_null(found["comment"])
+    return _is_id(found["order_id"]) & is_rated & is_finite & ~is_written
 
 
 def _check_survey(found: _Found) -> Mask:

@@ -5,6 +5,7 @@ give a reason instead of raising: a bad event is data.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypedDict, cast
@@ -209,7 +210,7 @@ def from_json(data: Any) -> Parsed | Refusal:
     named = data.get("topic")
     fields = FIELDS.get(named) if type(named) is str else None
     if fields is None:
-        return Refusal(f"unknown topic: {named[:80]}" if type(named) is str else "no topic", None)
+        return Refusal(_unknown("topic", named) if type(named) is str else "no topic", None)
     topic = cast("Topic", named)
     event: dict[str, Any] = {}
     for name, read, default in fields:
@@ -255,11 +256,19 @@ def _bad_id(event: Mapping[str, Any], *names: str) -> str | None:
     return None
 
 
+def _unknown(what: str, name: str) -> str:
+    """Reasons go where the record itself must not: of strangers' text they repeat a plain word and nothing else."""
+    return f"unknown {what}: {name}" if _PLAIN_WORD.fullmatch(name) else f"unknown {what}"
+
+
+_PLAIN_WORD = re.compile(r"[A-Z_]{1,40}|[a-z_]{1,40}")
+
+
 def _check_order(event: Mapping[str, Any]) -> str | None:
     if not 0 < len(event["order_id"]) <= ID_LENGTH_MAX:
         return _bad_id(event, "order_id")
     if event["kind"] not in ORDER_KINDS:
-        return f"unknown kind: {event['kind'][:80]}"
+        return _unknown("kind", event["kind"])
     deliver_by = event["deliver_by"]
     if deliver_by is not None and not YEAR_2000_MS <= deliver_by < YEAR_2201_MS:
         return "deliver_by is before 2000 or after 2200"
@@ -270,7 +279,7 @@ def _check_feedback(event: Mapping[str, Any]) -> str | None:
     if not 0 < len(event["order_id"]) <= ID_LENGTH_MAX:
         return _bad_id(event, "order_id")
     if event["kind"] not in FEEDBACK_KINDS:
-        return f"unknown kind: {event['kind'][:80]}"
+        return _unknown("kind", event["kind"])
     rating = event["rating"]
     if rating is None:
         if event["kind"] == "SUBMITTED":

@@ -111,6 +111,17 @@ class Loaded(NamedTuple):
     marks: dict[AccountId, Mark]
 
 
+class ForgottenOrder(NamedTuple):
+    """What is kept of an order that is forgotten: hashes of its id, of its events in story order, of conversations."""
+
+    seller_id: str
+    marketplace_id: str
+    mark: str
+    salt: str
+    events: list[str]
+    conversations: list[str]
+
+
 class Rejected(NamedTuple):
     """One refused record; -1 and "" where a coordinate does not apply. `time` is epoch ms."""
 

@@ -215,4 +215,5 @@ def _release(path: Path) -> None:
         held.holders -= 1
         if held.holders == 0:
             del _held[path]
+            os.ftruncate(held.descriptor, 0)  # who held it may have named an order that is to be forgotten
             os.close(held.descriptor)

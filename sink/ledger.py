@@ -8,12 +8,13 @@ from clickhouse_connect.driver.binding import format_query_value
 
 from schemas.rows import AccountId, AlertChange, AlertRow, DeadLetter, Rejected, SelfCheck, Which
 from sink.clocks import Clocked, Digested
+from sink.forgetting import Forgetting
 from sink.inforce import Governed
 from sink.notices import Noticeboard
 from sink.query import HASH, of_accounts, of_partitions
 
 
-class Ledger(Noticeboard, Clocked, Digested, Governed):
+class Ledger(Noticeboard, Clocked, Digested, Governed, Forgetting):
     """See `sink.store.Store`, which is this and the events and rows."""
 
     # --- the as-of day and epochs ------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from faust.types import TP
 from schemas.codec import Codec
 from schemas.errors import TooManyRefused
 from schemas.events import MS_A_DAY, TOPICS, UNKNOWN_TOPIC, Topic
-from schemas.rows import InForce, Standard
+from schemas.rows import ForgottenOrder, InForce, Standard
 from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.clocks import Clocks
 from streams.core.metrics import Terms
+from streams.core.pseudonyms import pseudonyms_of
 from streams.digest import DigestStore
 from streams.failpoints import reach
 from streams.following import Written
@@ -50,6 +51,9 @@ class Store(Sink, AlertStore, DigestStore, Protocol):
 
     def next_epoch(self) -> int:
         """A fencing epoch greater than any taken before."""
+
+    def forgotten(self) -> list[ForgottenOrder]:
+        """The orders that are forgotten."""
 
     def adopt(self, said: InForce) -> None:
         """From now on views show, and rows age, by these settings."""
@@ -166,6 +170,7 @@ class Worker:
                 await self._in_thread(self.sink.adopt, self.in_force)
         sink = self.sink
         epoch, as_of = await self._in_thread(sink.next_epoch), await self._in_thread(sink.as_of)
+        forgotten = pseudonyms_of(await self._in_thread(sink.forgotten))  # after the epoch, by which `forget` sees us
         count = await cast("Consumer", self.app.consumer).count_partitions(TOPICS)
         generation = self.app.consumer_generation_id
         self.pipeline = pipeline = Pipeline(
@@ -173,7 +178,7 @@ class Worker:
             standard=self.standard, as_of=as_of, hot_bytes=self.hot_bytes, refusals=self._refusals, thread=self._thread,
             computing=(cast("Store", self._store_computing), self._computing), clock=now_ms,
             waiting=cast("Consumer", self.app.consumer).waiting, send=self.send, commit=self.commit,
-            tell=self.judge.tell, judge=self._judge, tally=self.tally,
+            tell=self.judge.tell, judge=self._judge, tally=self.tally, forgotten=forgotten,
         )  # fmt: skip
         await self.judge.begin(pipeline)
         self._assigned.set()

@@ -31,6 +31,11 @@ Failpoint = Literal[
     "revoked",  # partitions are to go
     "turned",  # the as-of day has moved, no row has
     "acknowledged",  # what was ingested; that reports said it is not kept yet
+    "forget_noted",  # an order is known as forgotten, and nothing else was done about it
+    "forget_added",  # its events of one topic are there twice, the second time by pseudonyms
+    "forget_dropped",  # they are there by pseudonyms alone
+    "forget_renamed",  # so are alerts about its cases; not yet where others name it
+    "forget_replaced",  # its rows are not restated yet
     "fed",  # by the feeder of an embedded broker: some hundred records
 ]
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -15,6 +15,7 @@ from schemas.codec import Codec
 from schemas.events import TOPICS, Refusal, Topic
 from schemas.rows import Rejected
 from streams.core.privacy import mask_event
+from streams.core.pseudonyms import Pseudonyms
 from streams.core.stories import AnyFact, fact_of
 
 Partition = tuple[str, int]  # topic, partition
@@ -60,10 +61,12 @@ class Pending:
 
 
 class Intake:
-    """Sorts the records of a tenure that owns these partitions, of so many."""
+    """Sorts the records of a tenure that owns these partitions, of so many; some orders may be `forgotten`."""
 
-    def __init__(self, codec: Codec, partitions: int, owned: frozenset[int]) -> None:
-        self._codec, self._partitions, self._owned = codec, partitions, owned
+    def __init__(
+        self, codec: Codec, partitions: int, owned: frozenset[int], forgotten: Pseudonyms | None = None
+    ) -> None:
+        self._codec, self._partitions, self._owned, self._forgotten = codec, partitions, owned, forgotten
         self._reader = BatchReader(codec)
         self._homes: dict[bytes, int] = {}  # an account's key -> its partition
 
@@ -74,7 +77,20 @@ class Intake:
         may block for seconds, when a Schema Registry is to be asked and does not answer.
         """
         keys, values = [record.key for record in records], [record.value for record in records]
-        return self._reader.accept(topic, keys, values, now_ms)
+        found = self._reader.accept(topic, keys, values, now_ms)
+        if (forgotten := self._forgotten) is None:
+            return found
+        return [self._without_ids(topic, one, forgotten) if type(one) is Checked else one for one in found]
+
+    def _without_ids(self, topic: Topic, found: Checked, forgotten: Pseudonyms) -> Checked:
+        """The event by its pseudonyms, if its order is forgotten: before anything of it is stored."""
+        if found.account not in forgotten.accounts:
+            return found
+        event = self._codec.event(topic, found.payload) if found.event is None else found.event
+        if not forgotten.give(topic, event):
+            return found
+        payload, digest = self._codec.restated(topic, event)
+        return found._replace(payload=payload, digest=digest, event=event)
 
     def sort(
         self,

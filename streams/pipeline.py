@@ -30,6 +30,7 @@ from schemas.rows import AccountId, Standard
 from streams.casework import CaseChange
 from streams.checking import Sampler
 from streams.core.metrics import FOREVER, Terms
+from streams.core.pseudonyms import Pseudonyms
 from streams.failpoints import reach
 from streams.following import FRESH_DAYS, Follower, Written
 from streams.intake import Intake, Outgoing, Partition, Pending, rejected
@@ -59,8 +60,9 @@ class Pipeline:
 
     `refusals` and `tally` outlive the tenure; `clock` gives epoch ms; `waiting` tells how many records have yet to be
     fetched; `send` returns when Kafka has the records; `commit` is told what is durable; `tell` hears of changes of
-    cases before they are written, `judge` of accounts whose rows were. When the tenure is over the pipeline is dropped
-    with all its state; a write still under way then does no harm, because rows of a later epoch outrank it.
+    cases before they are written, `judge` of accounts whose rows were; events of orders that are `forgotten` get
+    pseudonyms. When the tenure is over the pipeline is dropped with all its state; a write still under way then does no
+    harm, because rows of a later epoch outrank it.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Pipeline:
         tell: "Callable[[Pipeline, Sequence[CaseChange]], Awaitable[None]]",
         judge: "Callable[[Pipeline, Written], Awaitable[None]]",
         tally: Tally | None = None,
+        forgotten: Pseudonyms | None = None,
     ) -> None:
         self.sink, self.tenure, self.clock, self.waiting = sink, tenure, clock, waiting
         self.send, self.commit = send, commit
@@ -97,7 +100,7 @@ class Pipeline:
         self.differing = 0  # rows that checks found wrong
         self._thread, self._refusals = thread, refusals
         self._tally = tally or Tally()
-        self._intake = Intake(codec, tenure.partitions, tenure.owned)
+        self._intake = Intake(codec, tenure.partitions, tenure.owned, forgotten)
         self._pending, self._storing = Pending(), Pending()  # what waits for a flush, and what is in one
         self._flushing = asyncio.Lock()
         self._looked = asyncio.Event()  # at what others left behind

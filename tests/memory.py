@@ -33,6 +33,7 @@ from schemas.rows import (
     CaseStories,
     Cell,
     DailyRows,
+    ForgottenOrder,
     Loaded,
     Mark,
     OrderId,
@@ -93,6 +94,7 @@ class MemoryStore:
         self.self_checks: dict[int, SelfCheck] = {}  # by epoch
         self._as_of: int | None = None
         self._epoch = 0
+        self.forgotten_orders: list[ForgottenOrder] = []
 
     # --- events ------------------------------------------------------------------------------------------
 
@@ -108,6 +110,10 @@ class MemoryStore:
             key = (event["seller_id"], event["marketplace_id"], event[_SUBJECT[topic]], event["event_id"])
             if key not in stored or rank <= stored[key].rank:
                 stored[key] = _Stored(rank, event)
+
+    def forgotten(self) -> list[ForgottenOrder]:
+        """The orders that are forgotten."""
+        return self.forgotten_orders
 
     def load(self, accounts: Sequence[AccountId], *, troubled: bool = False, since_ms: int | None = None) -> Loaded:
         """All that is stored of these accounts; if only what is `troubled` or late, that too: it may be more."""

@@ -48,6 +48,7 @@ COMMANDS = {
     "dlq": "Records that were refused: list, show, replay, drop.",
     "backup": "Copy an embedded database, also while it is at work.",
     "restore": "Make an embedded database of a backup.",
+    "forget": "Remove the ids and comments of an order.",
     "status": "Is everything well? Exits 1 when something is wrong.",
 }
 

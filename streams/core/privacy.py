@@ -79,6 +79,11 @@ _HINT = re.compile(
 )
 _HINT_REACH = 40  # characters before the number
 
+# Fields that somebody may have written into: the others are ids, which stay what they are, or chosen from a list.
+_WRITTEN: dict[Topic, tuple[str, ...]] = {
+    "orders": (), "feedback": ("comment", "root_cause", "currency"), "surveys": ("comment",),
+}  # fmt: skip
+
 _Span = tuple[int, int]
 _Hint = tuple[int, str | None]  # where it ends, of which kind
 
@@ -97,14 +102,13 @@ def mask(comment: str) -> str:
 
 
 def mask_event(topic: Topic, event: dict[str, Any]) -> bool:
-    """Masks the event's comment in place. Returns whether that changed anything."""
-    if topic == "orders" or not event["comment"]:
-        return False
-    masked = mask(event["comment"])
-    if masked == event["comment"]:
-        return False
-    event["comment"] = masked
-    return True
+    """Masks the event's comment in place, and what else is text and no id. Returns whether that changed anything."""
+    changed = False
+    for name in _WRITTEN[topic]:
+        if (text := event.get(name)) and (masked := mask(text)) != text:
+            event[name] = masked
+            changed = True
+    return changed
 
 
 def _masked_once(text: str) -> str:

@@ -36,9 +36,9 @@ REFUSED: list[tuple[Topic, dict[str, Any], str]] = [
     ("orders", {"kind": "LOST"}, "unknown kind: LOST"),
     ("orders", {"kind": "placed"}, "unknown kind: placed"),
     ("orders", {"kind": "SUBMITTED"}, "unknown kind: SUBMITTED"),
-    ("orders", {"kind": ""}, "unknown kind: "),
+    ("orders", {"kind": ""}, "unknown kind"),
     ("feedback", {"kind": "PLACED"}, "unknown kind: PLACED"),
-    ("feedback", {"kind": LONG}, f"unknown kind: {'x' * 80}"),
+    ("feedback", {"kind": LONG}, "unknown kind"),
     ("feedback", {"rating": 0}, "rating is not 1 to 5"),
     ("feedback", {"rating": 6}, "rating is not 1 to 5"),
     ("feedback", {"rating": 300}, "rating is not 1 to 5"),
@@ -194,8 +194,8 @@ def test_types_are_strict(topic: Topic, name: str, value: Any, reason: str) -> N
     [
         (None, "not a JSON object"), ([], "not a JSON object"), ("orders", "not a JSON object"),
         ({}, "no topic"), ({"topic": None}, "no topic"), ({"topic": "coupons"}, "unknown topic: coupons"),
-        ({"topic": 1}, "no topic"), ({"topic": ["orders"]}, "no topic"), ({"topic": ""}, "unknown topic: "),
-        ({"topic": "x" * 100}, f"unknown topic: {'x' * 80}"),
+        ({"topic": 1}, "no topic"), ({"topic": ["orders"]}, "no topic"), ({"topic": ""}, "unknown topic"),
+        ({"topic": "x" * 100}, "unknown topic"), ({"topic": "Ana Sousa"}, "unknown topic"),
     ],
 )  # fmt: skip
 def test_what_names_no_topic_is_refused_without_one(data: Any, reason: str) -> None:
