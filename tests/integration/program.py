@@ -335,7 +335,7 @@ class Place:
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """Rows of the database."""
-        return [json.loads(line) for line in sql(self.db, query).splitlines()]
+        return [json.loads(line) for line in sql(self.db, query).split("\n") if line]  # not at every U+0085
 
     def records(self, spans: Mapping[Partition, tuple[int, int]]) -> list[Message]:
         """The records of these spans of offsets."""

@@ -15,6 +15,8 @@ import pytest
 
 from schemas.codec import Codec
 from schemas.events import account_key
+from tests import amazon
+from tests.integration.gateway import AVRO, JSON, Gateway
 from tests.integration.program import DLQ, Ground, Place, Sent, Webhook, run, wait_until
 from tests.integration.test_telemetry import address, ask
 from tests.integration.test_worker import full
@@ -118,9 +120,63 @@ def olist(folder: Path) -> list[str | Path]:
     return [into]
 
 
+def amazon_orders(folder: Path) -> list[str | Path]:
+    """Orders, returns and a notification with a town, a remark and a note that name people; of each one is refused."""
+    buyer = {"ship_city": NAMES[0], "ship_postal_code": PRIVATE[4], "purchase_order_number": PRIVATE[0]}
+    orders = [amazon.order(**buyer), amazon.order(**buyer, amazon_order_id="302-2", purchase_date=NAMES[1])]
+    returns = [amazon.fba_return(customer_comments=written(0)), amazon.fba_return(return_date=NAMES[2])]
+    notes: dict[str, Any] = {"DestinationPostalCode": PRIVATE[5], "BuyerName": NAMES[0]}
+    changes = [amazon.notification(**notes), amazon.notification(**notes, id="n-2", PurchaseDate=NAMES[0])]
+    (folder / "orders.txt").write_bytes(amazon.table(amazon.ALL_ORDERS[32], orders))
+    (folder / "returns.txt").write_bytes(amazon.table(amazon.FBA_RETURNS, returns))
+    (folder / "changes.json").write_bytes(amazon.as_json(changes))
+    return [folder, "--seller", SELLER, "--marketplace", MARKETPLACE]
+
+
+def etsy(folder: Path) -> list[str | Path]:
+    """Receipts with the buyer's name, address and a message, and reviews; one of each is refused."""
+    buyer = {"name": NAMES[0], "buyer_email": PRIVATE[0], "first_line": NAMES[1], "message_from_buyer": written(4)}
+    receipt = {
+        "receipt_id": 1,
+        "created_timestamp": NOW // 1000 - 7200,
+        "is_paid": True,
+        "status": "Completed",
+        **buyer,
+    }
+    receipt["transactions"] = [{"transaction_id": 11, "sku": "MUG"}, {"transaction_id": 12, "sku": "CUP"}]
+    when = {"created_timestamp": NOW // 1000 - 3600, "updated_timestamp": NOW // 1000 - 3600}
+    review = {"transaction_id": 11, "rating": 1, "review": written(3), "buyer_user_id": 9, **when}
+    files = {
+        "1.json": [receipt, receipt | {"created_timestamp": NAMES[2]}],
+        "2.json": [review, review | {"rating": NAMES[0]}],
+    }
+    for name, results in files.items():
+        (folder / name).write_text(json.dumps({"count": len(results), "results": results}, ensure_ascii=False))
+    return [folder, "--seller", SELLER, "--format", "etsy"]
+
+
 WAYS: dict[str, Callable[[Path], list[str | Path]]] = {
     "lines": json_lines, "avro": avro_containers, "report": feedback_report, "olist": olist,
+    "amazon": amazon_orders, "etsy": etsy,
 }  # fmt: skip
+
+
+def by_gateway(folder: Path, kafka: str) -> dict[str, str]:
+    """Lines, also such as are refused, an Avro container and what is no body at all; what the gateway says of them."""
+    (folder / "posted").mkdir()
+    json_lines(folder / "posted")
+    containers = [Path(file).read_bytes() for file in avro_containers(folder / "posted")]
+    lines = (folder / "posted" / "lines.jsonl").read_text().replace('"lines', '"posted').replace('"usual', '"sent')
+    with Gateway(folder / "gateway", kafka) as gateway:
+        gateway.is_ready()
+        answers = [gateway.post(lines.encode()), *(gateway.post(one, AVRO) for one in containers)]
+        answers.append(gateway.post(PRIVATE[0].encode(), JSON))
+        assert [answer.status for answer in answers] == [202, 202, 202, 202, 400], [answer.body for answer in answers]
+        said = {f"answer {n}": answer.body.decode() + str(answer.headers) for n, answer in enumerate(answers)}
+        assert '"refused"' in said["answer 0"]
+        said["the gateway's metrics"] = gateway.get("/metrics").body.decode()
+        assert gateway.program.stop() == 0
+        return said | {"the gateway's log": gateway.program.log()}
 
 
 class Seen(NamedTuple):
@@ -143,6 +199,9 @@ def seen(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Seen:
                 done = run(folder, "ingest", *way(folder / name), "--kafka", place.kafka)
                 said[f"ingest of {name}"] = done.stdout + done.stderr
                 assert " refused" in said[f"ingest of {name}"], said[f"ingest of {name}"]
+            said |= by_gateway(folder, place.kafka)
+            for state in folder.glob("sellerpulse-connectors.db*"):
+                said[f"the connectors' {state.name}"] = state.read_bytes().decode(errors="replace")
             place.produce(straight())
             url = address(worker)
             wait_until(lambda: not place.left(), 120, "drained", worker)
@@ -219,6 +278,7 @@ def test_everything_that_was_to_be_looked_at_was_there(seen: Seen) -> None:
     assert not [where for where, text in seen.said.items() if not text.strip()]
     assert "[e-mail]" in seen.said["table feedback_cases"]
     assert seen.said["table rejected_events"].count("lines.jsonl") == 10
+    assert "the connectors' sellerpulse-connectors.db" in seen.said
     assert SELLER in seen.said["the webhook"]
 
 
