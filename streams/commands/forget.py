@@ -20,8 +20,8 @@ removal grounds are gone, so is a case of 3 stars, which was there for them, and
 three answers and of a supervisor's verdict, else unknown; case_credits and negative_monthly follow."""
 ELSEWHERE = """\
 What is kept elsewhere: topics {retention_days:g} days (records that are read again get pseudonyms), dead letters
-{dlq_retention_days:g} days, backups and files, which are not looked at, receivers that were told, a server's query_log,
-and the marketplace."""
+{dlq_retention_days:g} days, backups and files, which are not looked at, what connectors know of polled reports (ids,
+no comments), receivers that were told, a server's query_log, and the marketplace."""
 
 
 @click.command()
@@ -62,7 +62,7 @@ def command(settings: "Settings", order_id: str, seller: str | None, marketplace
         standard = settings.standard(judged=False)
         asked = [(account, order_id) for account in accounts]
         for account, order in dict.fromkeys([*store.being_forgotten(), *asked]):  # one that was interrupted first
-            forgot = forget(store, account, order, terms_of=settings.metrics.terms_of, standard=standard)
+            forgot = forget(store, account, order, terms_of=settings.terms_of, standard=standard)
             click.echo(
                 f"{account[0]} on {account[1]}: {forgot.events:,} events by pseudonyms, of order {forgot.pseudonym};"
                 f" {forgot.comments:,} comments removed; {forgot.cases:,} cases and {forgot.alerts:,} alerts named it"
