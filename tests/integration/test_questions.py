@@ -95,4 +95,4 @@ def test_of_a_year_there_is_a_row_for_each_day(served: Served, account: tuple[st
     days = [row["day"] for row in rows]
     assert len(days) > 300
     assert days == sorted(set(days))
-    assert len(rows[0]) == 3 + 60 + 1
+    assert len(rows[0]) == 3 + len(METRICS) + 1
