@@ -19,7 +19,10 @@ demo: install ## everything on this machine, over a simulated marketplace year
 	$(BIN)/sellerpulse demo
 
 .PHONY: test
-test: lint ## lint, types, layers and all tests
+test: lint checks ## lint, types, layers and all tests
+
+.PHONY: checks
+checks: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder  # they wait for others most of the time, and what is short is last
 
 .PHONY: lint

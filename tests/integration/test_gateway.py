@@ -359,7 +359,7 @@ def test_what_the_document_says_is_so(gateway: Gateway, tmp_path: Path) -> None:
     """All checks of schemathesis, on data that the document allows and on data that it does not."""
     (tmp_path / "config.toml").write_text(f'[headers]\nAuthorization = "Bearer {gateway.key}"\n')
     words = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(tmp_path / "config.toml"), "run"]
-    words += [f"http://127.0.0.1:{gateway.port}/openapi.json", "--checks", "all", "--max-examples", "25"]
+    words += [f"http://127.0.0.1:{gateway.port}/openapi.json", "--checks", "all", "--max-examples", "12"]
     hooks = os.environ | {"SCHEMATHESIS_HOOKS": "tests.integration.described", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*words, "--seed", "1", "--no-color"], cwd=tmp_path, env=hooks, capture_output=True, text=True, check=False

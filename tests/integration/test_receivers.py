@@ -236,7 +236,7 @@ def test_workers_that_come_and_go_tell_each_breach_once(ground: Ground) -> None:
 # --- a year, and then a day ----------------------------------------------------------------------------------
 
 
-ACCOUNTS, EVENTS, LIVE = int(os.environ.get("SELLERPULSE_ACCOUNTS", "1000")), 30, 20
+ACCOUNTS, EVENTS, LIVE = int(os.environ.get("SELLERPULSE_ACCOUNTS", "500")), 30, 20
 
 
 def shift_to_today(file: Path) -> None:
