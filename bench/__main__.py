@@ -63,7 +63,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _told(*, by_default: bool) -> str:
-    return "\n".join(f"  {s.name:<13}{s.about}" for s in SUBJECTS if s.by_default is by_default)
+    return "\n".join(f"  {s.name:<15}{s.about}" for s in SUBJECTS if s.by_default is by_default)
 
 
 class Bench:
