@@ -10,6 +10,7 @@ import pytest
 from bench.questions import Question, questions
 from sink.gate import FUNCTIONS, Function, Gate
 from sink.statement import Terms, parse
+from streams.core.metrics import METRICS
 from tests.integration.program import succeed
 from tests.integration.served import Served, serving
 
