@@ -23,7 +23,7 @@ test: lint checks ## lint, types, layers and all tests
 
 .PHONY: checks
 checks: .venv/.dev
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder  # they wait for others most of the time, and what is short is last
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder  # they wait for others most of the time, and what is short is last
 
 .PHONY: lint
 lint: .venv/.dev ## format, lint, types, layers

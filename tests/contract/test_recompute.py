@@ -27,7 +27,7 @@ def accounts_of(events: list[Row]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("terms, settings_of_reference", TERMS)
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(histories=st.lists(EVENTS, min_size=20, max_size=60), days_more=st.integers(0, 60))
 def test_rows_are_those_of_the_fold_and_of_the_reference(
     opening: Opening,

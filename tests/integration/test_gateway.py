@@ -372,6 +372,6 @@ def test_what_the_document_says_is_so(gateway: Gateway, tmp_path: Path) -> None:
 
 
 def test_what_202_told_is_in_the_tables_whatever_was_killed(kafka: Broker, ground: Ground) -> None:
-    verdict = kill_under_load(ground, kafka, events=30_000, batch=100, kills=4, seed=1)
+    verdict = kill_under_load(ground, kafka, events=20_000, batch=100, kills=4, seed=1)
     assert verdict.is_good, str(verdict)
     assert verdict.again > 0
