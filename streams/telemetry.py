@@ -3,7 +3,7 @@
 Place in the flow: beside it, over what `tally` counts, the pipeline of the present tenure and the consumer.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
@@ -53,10 +53,7 @@ class Telemetry(Collector):
         yield counter("accounts_touched", "Accounts that flushes touched", _keyed(tally.accounts), "outcome")
         yield counter("alert_changes", "Changes of alerts by new state", tally.alerts, "state", "severity")
         yield counter("notifications", "Changes told, by receiver and outcome", tally.told, "receiver", "outcome")
-        flushes = HistogramMetricFamily("sellerpulse_flush_seconds", "Flushes by how long they took")
-        ends = [*map(str, FLUSH_S), "+Inf"]
-        flushes.add_metric([], list(zip(ends, accumulate(tally.flushes), strict=True)), tally.flush_s)
-        yield flushes
+        yield histogram("flush_seconds", "Flushes by how long they took", FLUSH_S, tally.flushes, tally.flush_s)
 
     def _present(self) -> Iterator[Metric]:
         """What is so at this moment."""
@@ -99,6 +96,14 @@ def gauge(name: str, about: str, values: Mapping[L, float], *labels: str) -> Met
     family = GaugeMetricFamily(f"sellerpulse_{name}", about, labels=labels)
     for of, value in values.items():
         family.add_metric(of, value)
+    return family
+
+
+def histogram(name: str, about: str, ends: Sequence[float], counts: Sequence[int], total: float) -> Metric:
+    """How many there were up to each of these ends, inclusive, and beyond: one count more; and their sum."""
+    family = HistogramMetricFamily(f"sellerpulse_{name}", about)
+    named = [*map(str, ends), "+Inf"]
+    family.add_metric([], list(zip(named, accumulate(counts), strict=True)), total)
     return family
 
 

@@ -27,6 +27,15 @@ Progress = Callable[[int], None]
 """Told how many bytes of the input were consumed so far, compressed ones where they are compressed."""
 
 
+def is_utf8(raw: bytes) -> bool:
+    """Whether these bytes are text in UTF-8."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Record(NamedTuple):
     """One event or refusal of an input file, comments masked; not yet held against `schemas.events.check`."""
 

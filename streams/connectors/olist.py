@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.errors import ConfigurationError, FileDamaged
 from schemas.events import EPOCH, RECORD_MAX, Parsed, Refusal, Topic, from_json
-from streams.connectors.input import BOM, RECORD_KEPT, Progress, Record, decompressed, peek
+from streams.connectors.input import BOM, RECORD_KEPT, Progress, Record, decompressed, is_utf8, peek
 from streams.core.privacy import mask_event
 
 MARKETPLACE, SOURCE = "olist-br", "olist"
@@ -241,19 +241,11 @@ def _rows(path: Path) -> Iterator[tuple[_Row, Callable[[], int]]]:
             except ValueError:
                 wrong = f"not {len(header)} columns"
             raw = b"".join(taken)
-            if not _is_utf8(raw):
+            if not is_utf8(raw):
                 wrong = "not UTF-8"
             if len(raw) > RECORD_MAX:
                 wrong, raw = f"a row over {RECORD_MAX} bytes", raw[:RECORD_KEPT]
             yield _Row(fields, wrong, raw, line), beneath.tell
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _table(folder: Path, name: str) -> Path:

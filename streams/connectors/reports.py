@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.errors import FileDamaged
 from schemas.events import EPOCH, RECORD_MAX, Parsed, Refusal, from_json
-from streams.connectors.input import BOM, RECORD_KEPT, chunks
+from streams.connectors.input import BOM, RECORD_KEPT, chunks, is_utf8
 from streams.connectors.report_dates import country_of
 
 
@@ -142,15 +142,7 @@ def _names(fields: list[str]) -> list[str]:
 def _charset(lines: Sequence[bytes], other: str) -> str:
     """UTF-8 if most lines that can tell are: one damaged byte must not change every comment."""
     telling = [line for line in lines if not line.isascii()]
-    return "utf-8" if 2 * sum(map(_is_utf8, telling)) > len(telling) or not telling else other
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return "utf-8" if 2 * sum(map(is_utf8, telling)) > len(telling) or not telling else other
 
 
 def _unquoted(field: str) -> str:

@@ -6,16 +6,14 @@ Place in the flow: beside it. Names keys by their names, and no seller or accoun
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from streams.gateway.verdicts import Judged
 from streams.tally import KINDS_MAX, OTHER
-from streams.telemetry import counter, one
+from streams.telemetry import counter, histogram, one
 
 REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # upper ends, inclusive
 
@@ -60,10 +58,8 @@ class Telemetry(Collector):
         yield counter("gateway_requests", "Requests for events by key and status", self._requests, "key", "status")
         yield counter("gateway_events", "Events by what became of them", self._events, "topic", "outcome")
         yield counter("gateway_refused", "Refused events by kind of reason", self._refused, "topic", "reason")
-        seconds = HistogramMetricFamily("sellerpulse_gateway_request_seconds", "Requests by how long they took")
-        ends = [*map(str, REQUEST_S), "+Inf"]
-        seconds.add_metric([], list(zip(ends, accumulate(self._seconds), strict=True)), self._seconds_sum)
-        yield seconds
+        about = "Requests by how long they took"
+        yield histogram("gateway_request_seconds", about, REQUEST_S, self._seconds, self._seconds_sum)
         yield one("gateway_requests_under_way", "Requests that are worked on", self.under_way)
         yield one("gateway_waiting_records", "Records that Kafka has not acknowledged", self._waiting())
         yield one("gateway_ready", "1 while events are taken, as /readyz", self._is_ready())

@@ -7,7 +7,6 @@ import argparse
 import json
 import math
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -18,10 +17,8 @@ from rich.table import Table
 
 from tests.chaos.faults import FAULTS, Stage
 from tests.chaos.kills import ANY_MOMENT, OF_WORKERS, kill_replays, kill_workers
-from tests.chaos.scene import Outcome
+from tests.chaos.scene import Outcome, alone
 from tests.chaos.stream import make
-from tests.integration.broker import Broker, fetch
-from tests.integration.program import laid_out, serving
 
 OF_REPLAYS = ("fed", ANY_MOMENT)
 REPLAYS = 10  # kills of each
@@ -57,21 +54,12 @@ def main(words: Sequence[str] | None = None) -> int:
     asked, console = _arguments(words), Console()
     outcomes: list[Outcome] = []
     failed: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
-        folder = Path(scratch)
-        fetch()
-        broker = Broker(folder)
-        broker.start()
-        try:
-            with serving(folder) as database:
-                ground = laid_out(folder, broker.bootstrap, database)
-                console.print(f"seed {asked.seed}: making {asked.events:,} events, and the tables of a clean run")
-                stream = make(folder, events=asked.events, seed=asked.seed)
-                for name, fault in _runs(Stage(ground, broker, stream, asked.seed, asked.scale), asked.kills):
-                    if (name := name.replace(" ", "-")) in asked.only:
-                        _one(name, fault, outcomes, failed, console, asked.seed)
-        finally:
-            broker.kill()
+    with alone() as (ground, broker):
+        console.print(f"seed {asked.seed}: making {asked.events:,} events, and the tables of a clean run")
+        stream = make(ground.folder, events=asked.events, seed=asked.seed)
+        for name, fault in _runs(Stage(ground, broker, stream, asked.seed, asked.scale), asked.kills):
+            if (name := name.replace(" ", "-")) in asked.only:
+                _one(name, fault, outcomes, failed, console, asked.seed)
     console.print(_table(outcomes))
     asked.output.write_text(json.dumps([outcome._asdict() for outcome in outcomes], indent=1) + "\n")
     console.print(f"kills: {sum(outcome.kills for outcome in outcomes)}; the table is in {asked.output}")

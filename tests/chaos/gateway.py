@@ -8,19 +8,18 @@ import argparse
 import http.client
 import json
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 
-from tests.integration.broker import Broker, fetch
+from tests.chaos.scene import alone
+from tests.integration.broker import Broker
 from tests.integration.gateway import Gateway
-from tests.integration.program import Ground, Identity, laid_out, serving, sql, stored, succeed, wait_until
+from tests.integration.program import Ground, Identity, sql, stored, succeed, wait_until
 
 CLIENTS = 4
 SELLERS = 300
@@ -157,19 +156,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="of gateway and Kafka in turn (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="of the events")
     asked = parser.parse_args(words)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
-        folder = Path(scratch)
-        fetch()
-        broker = Broker(folder)
-        broker.start()
-        try:
-            with serving(folder) as database:
-                ground = laid_out(folder, broker.bootstrap, database)
-                verdict = kill_under_load(
-                    ground, broker, events=asked.events, batch=asked.batch, kills=asked.kills, seed=asked.seed
-                )
-        finally:
-            broker.kill()
+    with alone() as (ground, broker):
+        verdict = kill_under_load(
+            ground, broker, events=asked.events, batch=asked.batch, kills=asked.kills, seed=asked.seed
+        )
     print(verdict)
     return 0 if verdict.is_good else 1
 

@@ -1,11 +1,14 @@
 """A scene: workers under load at a place of their own, watched, and at the end held against a clean run."""
 
 import random
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -15,6 +18,7 @@ from confluent_kafka import KafkaException, Producer
 from schemas.errors import Unavailable
 from streams.broker import Progress
 from tests.chaos.stream import Stream, Tables, tables
+from tests.integration.broker import Broker, fetch
 from tests.integration.program import (
     PARTITIONS,
     SELLERPULSE,
@@ -23,6 +27,8 @@ from tests.integration.program import (
     Place,
     Program,
     every_partition,
+    laid_out,
+    serving,
     wait_until,
 )
 
@@ -33,6 +39,21 @@ LOOK_S = 0.25
 KILLED_WITHIN_S = 120.0
 DRAINED_WITHIN_S = 240.0
 RIGHT_WITHIN_S = 90.0
+
+
+@contextmanager
+def alone() -> Iterator[tuple[Ground, Broker]]:
+    """A broker and a served folder of their own, for what no test runs."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
+        folder = Path(scratch)
+        fetch()
+        broker = Broker(folder)
+        broker.start()
+        try:
+            with serving(folder) as database:
+                yield laid_out(folder, broker.bootstrap, database), broker
+        finally:
+            broker.kill()
 
 
 class Outcome(NamedTuple):
