@@ -39,7 +39,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _runs(stage: Stage, kills: int) -> Iterator[tuple[str, Callable[[], Outcome]]]:
-    each = math.ceil((kills - len(OF_REPLAYS) * REPLAYS) / len(OF_WORKERS))
+    each = max(1, math.ceil((kills - len(OF_REPLAYS) * REPLAYS) / len(OF_WORKERS)))
     for point in OF_WORKERS:
         yield f"kill-{point}", partial(kill_workers, stage.ground, stage.stream, (point,), each, stage.seed)
     for point in OF_REPLAYS:

@@ -22,8 +22,8 @@ STIR_S = 15.0  # nobody came to a failpoint for so long: one is killed all the s
 A_KILL_S = 10.0  # a dead worker is taken for one for so long, and keeps the others waiting
 ANY_MOMENT = "any moment"
 MOMENTS_S = (0.3, 6.0)
-# Replays; tests/integration/test_receivers.py and test_forget.py.
-ELSEWHERE = {"fed", "alerts_stored", "before_notify", "after_notify"} | {
+# Replays; tests/integration/test_receivers.py, test_polls.py and test_forget.py.
+ELSEWHERE = {"fed", "alerts_stored", "before_notify", "after_notify", "acknowledged"} | {
     point for point in get_args(Failpoint) if point.startswith("forget_")
 }
 OF_WORKERS = (*(point for point in get_args(Failpoint) if point not in ELSEWHERE), ANY_MOMENT)
